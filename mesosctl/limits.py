@@ -1,0 +1,86 @@
+"""Every bound and interval of mesosctl in one place: the unit is in the name, the reason beside it.
+
+Rules: nothing here is computed from the environment; an option of the command line may override a
+default, never a bound.
+"""
+
+from __future__ import annotations
+
+# --- the wire -------------------------------------------------------------------------------------
+# Control frames are small; a flood of junk then costs little to refuse (see docs/protocol.md).
+FRAME_BYTES_MAX = 64 * 1024
+# A frame between parties that know each other's key: submissions with scripts, batches of tasks.
+FRAME_BYTES_MAX_BULK = 8 * 1024 * 1024
+# msgpack containers: a frame of 0x90 bytes must not become a million empty lists.
+ARRAY_ITEMS_MAX = 200_000
+MAP_ITEMS_MAX = 20_000
+TEXT_CHARS_MAX = 4 * 1024 * 1024
+# After so many undecodable frames a peer is no longer listened to.
+BAD_FRAMES_MAX = 20
+# Outgoing messages that wait for one peer; beyond it the peer counts as lost (a slow framework must
+# not make the master grow).
+PEER_QUEUE_MAX = 10_000
+# How many messages one pass of a loop takes before it writes and answers.
+PASS_MESSAGES_MAX = 500
+
+# --- liveness -------------------------------------------------------------------------------------
+HEARTBEAT_S = 5.0
+# Silence for so many heartbeats ends a session, on either side.
+HEARTBEATS_MISSED_MAX = 3
+AGENT_TIMEOUT_S = HEARTBEAT_S * HEARTBEATS_MISSED_MAX
+# First retry within this window, doubling up to the maximum; all jittered.
+RECONNECT_FIRST_S = 0.2
+RECONNECT_MAX_S = 10.0
+# A command waits so long for its answer unless --request-timeout says otherwise.
+REQUEST_TIMEOUT_S = 10.0
+
+# --- offers ---------------------------------------------------------------------------------------
+OFFER_TIMEOUT_S = 30.0
+REFUSE_S = 5.0
+REFUSE_MAX_S = 365 * 86_400.0
+# A framework that lets offers time out is filtered for the offer timeout, doubling up to this.
+SILENT_FILTER_MAX_S = 3600.0
+ALLOCATION_INTERVAL_S = 1.0
+
+# --- frameworks and tasks -------------------------------------------------------------------------
+FAILOVER_TIMEOUT_S = 7 * 86_400.0
+# Known only from agents after a restart of the master: so long it has to come back at the least.
+RECOVERED_FRAMEWORK_S = 30.0
+# An attempt lost with its agent or executor is repeated so often, then the task is lost.
+LOST_ATTEMPTS_MAX = 5
+KILL_GRACE_S = 10.0
+KILL_GRACE_MAX_S = 3600.0
+# How long after KILL a container that is not empty is killed again.
+KILL_AGAIN_S = 0.2
+PIDS_MAX = 4096
+MEM_BYTES_MIN = 4 * 1024 * 1024
+CPUS_MILLI_MIN = 10
+# Memory of a batch task that names none, and its CPUs (cli.md 3).
+TASK_CPUS_MILLI = 1000
+TASK_MEM_BYTES = 512 * 1024 * 1024
+ARRAY_TASKS_MAX = 1_000_000
+SCRIPT_BYTES_MAX = 4 * 1024 * 1024
+ENV_BYTES_MAX = 1024 * 1024
+ENV_VALUE_BYTES_MAX = 128 * 1024
+ENV_ENTRIES_MAX = 10_000
+NAME_BYTES_MAX = 128
+# Tasks that one ACCEPT carries, so that it stays one frame.
+ACCEPT_TASKS_MAX = 1_000
+
+# --- updates --------------------------------------------------------------------------------------
+# An update that is not acknowledged is sent again after this, doubling up to the maximum.
+UPDATE_RETRY_S = 2.0
+UPDATE_RETRY_MAX_S = 60.0
+
+# --- executors ------------------------------------------------------------------------------------
+EXECUTOR_IDLE_S = 30.0
+EXECUTOR_REGISTER_S = 60.0
+# After a restart of the agent its executors have so long to come back before they count as dead.
+EXECUTOR_RECONNECT_S = 15.0
+
+# --- streams --------------------------------------------------------------------------------------
+CHUNK_BYTES = 48 * 1024
+# Bytes of a stream that may be under way without having been taken by the other side.
+STREAM_WINDOW_BYTES = 1024 * 1024
+# A key that is let into an agent for one task's sandbox may use it for so long.
+ADMISSION_S = 60.0

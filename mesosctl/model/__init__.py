@@ -1,0 +1,1 @@
+"""Values of the domain: frozen, without I/O, without a clock."""

@@ -1,0 +1,174 @@
+"""Jobs of the batch framework: what is submitted, the states users see, what is told of them.
+
+Rules: a job is one record and its tasks are numbered; a task exists as a record of its own only
+from its first attempt on. States and reasons are stable words (cli: `mesosctl help states`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from mesosctl.limits import KILL_GRACE_S, TASK_CPUS_MILLI, TASK_MEM_BYTES
+from mesosctl.model.tasks import Reason, TaskState
+
+
+class BatchState(StrEnum):
+    """State of a task as users see it."""
+
+    PENDING = "pending"
+    STAGING = "staging"
+    RUNNING = "running"
+    OK = "ok"
+    FAILED = "failed"
+    KILLED = "killed"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+    OOM = "oom"
+    PARTIAL = "partial"  # of a job only: some tasks have ended and others not
+
+
+ENDED = frozenset(
+    {
+        BatchState.OK,
+        BatchState.FAILED,
+        BatchState.KILLED,
+        BatchState.LOST,
+        BatchState.CANCELLED,
+        BatchState.TIMEOUT,
+        BatchState.OOM,
+    }
+)
+
+# The state of a job whose tasks have all ended is the worst of theirs, in this order.
+WORST_FIRST = (
+    BatchState.LOST,
+    BatchState.FAILED,
+    BatchState.OOM,
+    BatchState.TIMEOUT,
+    BatchState.KILLED,
+    BatchState.CANCELLED,
+    BatchState.OK,
+)
+
+
+def seen_as(state: TaskState, reason: Reason) -> BatchState:
+    """The state users see for a state on the wire (the table of docs/protocol.md).
+
+    DROPPED and GONE are seen as `pending` when the batch framework runs the task again and as
+    `lost` when it does not; here they are `lost`.
+    """
+    match state:
+        case TaskState.STAGING:
+            return BatchState.STAGING
+        case TaskState.RUNNING | TaskState.KILLING | TaskState.UNREACHABLE:
+            return BatchState.RUNNING
+        case TaskState.FINISHED:
+            return BatchState.OK
+        case TaskState.KILLED:
+            return BatchState.KILLED
+        case TaskState.FAILED if reason is Reason.MEMORY_LIMIT:
+            return BatchState.OOM
+        case TaskState.FAILED if reason is Reason.TIME_LIMIT:
+            return BatchState.TIMEOUT
+        case TaskState.FAILED | TaskState.ERROR:
+            return BatchState.FAILED
+        case TaskState.DROPPED | TaskState.GONE | TaskState.UNKNOWN:
+            return BatchState.LOST
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """A job as it was submitted. Times in seconds, memory in bytes, cpus in thousandths.
+
+    `indices` are the inclusive ranges (first, last, step) of an array, empty for a single task.
+    `entries` are the lines of `--each-line`, one task each, numbered from 0. `{}` in `argv` is
+    replaced by the entry. Paths in `stdout`, `stderr` and `stdin` may hold %j %A %a %x %u %t %N %%.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    script: bytes | None = None
+    script_name: str = "script"
+    user: str = ""
+    role: str = "*"
+    priority: int = 0
+    cpus_milli: int = TASK_CPUS_MILLI
+    mem_bytes: int = TASK_MEM_BYTES
+    indices: tuple[tuple[int, int, int], ...] = ()
+    entries: tuple[str, ...] = ()
+    is_array: bool = False
+    max_running: int | None = None
+    once: bool = False
+    restartable: bool = False
+    time_limit_s: float | None = None
+    grace_s: float = KILL_GRACE_S
+    env: dict[str, str] = field(default_factory=dict)
+    cwd: str = ""
+    cwd_may_fall_back: bool = True
+    submit_dir: str = ""
+    stdin: str = ""
+    stdout: str = ""
+    stderr: str = ""
+    append: bool = False
+    umask: int = 0o022
+
+    def count(self) -> int:
+        """How many tasks the job has."""
+        if self.entries:
+            return len(self.entries)
+        if not self.indices:
+            return 1
+        return sum((last - first) // step + 1 for first, last, step in self.indices)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """One task as listings show it. Times are wall seconds since the epoch or None."""
+
+    id: str
+    job: str
+    index: int
+    name: str
+    state: BatchState
+    reason: str = ""
+    message: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    agent: str = ""
+    agent_id: str = ""
+    attempt: int = 0
+    wire_id: str = ""
+    submitted: float = 0.0
+    started: float | None = None
+    ended: float | None = None
+    cpus_milli: int = 0
+    mem_limit_bytes: int = 0
+    cpu_user_s: float | None = None
+    cpu_system_s: float | None = None
+    mem_peak_bytes: int | None = None
+    user: str = ""
+    entry: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """One job as listings show it. `counts` maps a state to how many tasks are in it."""
+
+    id: str
+    name: str
+    state: BatchState
+    user: str
+    role: str
+    priority: int
+    tasks: int
+    counts: dict[str, int]
+    reason: str = ""
+    exit_code: int | None = None
+    submitted: float = 0.0
+    started: float | None = None
+    ended: float | None = None
+    cpus_milli: int = 0
+    mem_bytes: int = 0
+    command: str = ""

@@ -1,0 +1,163 @@
+"""A task as the wire knows it: what is launched, the states it passes, what became of it.
+
+Rules: one TaskId is one attempt and is never used twice. A terminal state is never left. The table
+TRANSITIONS is the automaton; docs/protocol.md shows it and a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from mesosctl.limits import KILL_GRACE_S, PIDS_MAX
+from mesosctl.model.ids import AgentId, FrameworkId, TaskId
+from mesosctl.model.resources import Resources
+
+
+class TaskState(StrEnum):
+    """Mesos' task states, partition-aware always."""
+
+    STAGING = "staging"  # the master passed it on; nobody has started it yet
+    RUNNING = "running"  # its process was started
+    KILLING = "killing"  # its end was asked for and is under way
+    FINISHED = "finished"  # exit status 0
+    FAILED = "failed"  # any other end of its own, a limit, or a launch that went wrong
+    KILLED = "killed"  # ended on request
+    ERROR = "error"  # the description is invalid or not permitted; trying again is pointless
+    DROPPED = "dropped"  # certainly never started; trying again is sensible
+    GONE = "gone"  # had started, certainly does not run any more, its end is unknown
+    UNREACHABLE = "unreachable"  # its agent does not answer: not an end
+    UNKNOWN = "unknown"  # an answer to reconciliation only: never heard of
+
+
+TERMINAL = frozenset(
+    {
+        TaskState.FINISHED,
+        TaskState.FAILED,
+        TaskState.KILLED,
+        TaskState.ERROR,
+        TaskState.DROPPED,
+        TaskState.GONE,
+    }
+)
+
+_ENDS = tuple(state for state in TaskState if state in TERMINAL)
+TRANSITIONS: dict[TaskState, tuple[TaskState, ...]] = {
+    TaskState.STAGING: (TaskState.RUNNING, TaskState.KILLING, TaskState.UNREACHABLE, *_ENDS),
+    TaskState.RUNNING: (TaskState.KILLING, TaskState.UNREACHABLE, *_ENDS),
+    TaskState.KILLING: (TaskState.UNREACHABLE, *_ENDS),
+    TaskState.UNREACHABLE: (TaskState.STAGING, TaskState.RUNNING, TaskState.KILLING, *_ENDS),
+} | dict.fromkeys(_ENDS, ())
+
+
+class Reason(StrEnum):
+    """Why a task is in its state. The words are stable: people script against them."""
+
+    NONE = ""
+    EXITED = "Exited"  # exit_code says how
+    SIGNALED = "Signaled"  # signal says which
+    MEMORY_LIMIT = "MemoryLimit"
+    TIME_LIMIT = "TimeLimit"
+    LAUNCH_FAILED = "LaunchFailed"
+    LIMIT_UNAVAILABLE = "LimitUnavailable"
+    KILL_REQUESTED = "KillRequested"
+    EXECUTOR_TERMINATED = "ExecutorTerminated"
+    AGENT_RESTARTED = "AgentRestarted"
+    AGENT_REBOOTED = "AgentRebooted"
+    AGENT_UNREACHABLE = "AgentUnreachable"
+    AGENT_RETURNED = "AgentReturned"
+    FRAMEWORK_REMOVED = "FrameworkRemoved"
+    INVALID_OFFERS = "InvalidOffers"
+    TASK_INVALID = "TaskInvalid"
+    NOT_PERMITTED = "NotPermitted"
+    RECONCILED = "Reconciled"
+    MASTER_LOST = "MasterLost"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a task executes.
+
+    `argv` is executed as it is, no shell. With `script`, that text is put into the sandbox and its
+    path takes the place before `argv`. Empty `cwd` means the sandbox; a `cwd` that does not exist
+    on the agent fails the task unless `cwd_may_fall_back`. Streams: stdin "" is /dev/null, "stream"
+    is written by a client through the agent, else a path. stdout and stderr: "" is the file of that
+    name in the sandbox, "none" is /dev/null, stderr may be "merge", else a path that is opened with
+    the rights of `user`. Empty `user` means the user of the agent.
+    """
+
+    argv: tuple[str, ...]
+    script: bytes | None = None
+    script_name: str = "script"
+    env: dict[str, str] = field(default_factory=dict)
+    cwd: str = ""
+    cwd_may_fall_back: bool = False
+    user: str = ""
+    stdin: str = ""
+    stdout: str = ""
+    stderr: str = ""
+    append: bool = False
+    umask: int = 0o022
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInfo:
+    """One task to launch: where, with what, and how it ends. Times in seconds."""
+
+    task_id: TaskId
+    name: str
+    agent_id: AgentId
+    resources: Resources
+    command: Command
+    pids_max: int = PIDS_MAX
+    grace_s: float = KILL_GRACE_S
+    time_limit_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a task used, from the kernel's own counters where there are any. Seconds and bytes."""
+
+    cpu_user_s: float = 0.0
+    cpu_system_s: float = 0.0
+    mem_peak_bytes: int = 0
+    mem_limit_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StatusUpdate:
+    """One step in the life of a task, resent by its agent until the framework acknowledges it.
+
+    `uuid` is empty on updates that the master makes itself: these are sent once and not
+    acknowledged. `at` is wall time in seconds since the epoch, for people only. `started_at` is set
+    from the first start of the process on.
+    """
+
+    framework_id: FrameworkId
+    task_id: TaskId
+    agent_id: AgentId
+    state: TaskState
+    uuid: str = ""
+    reason: Reason = Reason.NONE
+    message: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    at: float = 0.0
+    started_at: float | None = None
+    usage: Usage | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether this update ends its task."""
+        return self.state in TERMINAL
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReport:
+    """What an agent says of one of its tasks when it registers."""
+
+    framework_id: FrameworkId
+    task_id: TaskId
+    name: str
+    resources: Resources
+    state: TaskState

@@ -1,0 +1,1 @@
+"""The wire: message values, their schema and the one codec. docs/protocol.md is normative."""

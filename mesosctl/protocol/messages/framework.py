@@ -1,0 +1,153 @@
+"""Between a framework's scheduler and the master."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mesosctl.model.cluster import Demand, FrameworkInfo, Offer
+from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
+from mesosctl.model.tasks import TaskInfo
+from mesosctl.protocol.messages.base import Message, message
+
+
+# --- framework -> master --------------------------------------------------------------------------
+@message("subscribe")
+@dataclass(frozen=True, slots=True)
+class Subscribe(Message):
+    """Opens a framework's session. An empty id in `framework` asks for a new one.
+
+    `suppressed`: no offers before a Revive.
+    """
+
+    framework: FrameworkInfo
+    suppressed: bool = False
+    demand: Demand | None = None
+
+
+@message("accept")
+@dataclass(frozen=True, slots=True)
+class Accept(Message):
+    """Use offers of one agent for tasks; what is left over is declined for `refuse_s` seconds."""
+
+    offer_ids: tuple[OfferId, ...]
+    tasks: tuple[TaskInfo, ...]
+    refuse_s: float
+
+
+@message("decline")
+@dataclass(frozen=True, slots=True)
+class Decline(Message):
+    """Give offers back; nothing contained in them is offered again for `refuse_s` seconds."""
+
+    offer_ids: tuple[OfferId, ...]
+    refuse_s: float
+
+
+@message("revive")
+@dataclass(frozen=True, slots=True)
+class Revive(Message):
+    """Want offers again: ends suppression and drops every filter. `demand` states the wish."""
+
+    demand: Demand | None = None
+
+
+@message("suppress")
+@dataclass(frozen=True, slots=True)
+class Suppress(Message):
+    """Want no offers until the next Revive."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRef:
+    """A task whose state is asked for, and the agent it was meant for."""
+
+    task_id: TaskId
+    agent_id: AgentId
+
+
+@message("reconcile")
+@dataclass(frozen=True, slots=True)
+class Reconcile(Message):
+    """What is the state of these tasks? "Not known yet" is no answer at all, never "lost"."""
+
+    tasks: tuple[TaskRef, ...]
+
+
+@message("teardown")
+@dataclass(frozen=True, slots=True)
+class Teardown(Message):
+    """This framework ends: its tasks are killed and its id is never used again."""
+
+
+@message("admit")
+@dataclass(frozen=True, slots=True)
+class Admit(Message):
+    """Have the agent let `key` read (and, for its stdin, write) this task's streams."""
+
+    request: str
+    task_id: TaskId
+    agent_id: AgentId
+    key: str
+
+
+# --- master -> framework --------------------------------------------------------------------------
+@message("subscribed")
+@dataclass(frozen=True, slots=True)
+class Subscribed(Message):
+    """The framework is known under `framework_id`."""
+
+    framework_id: FrameworkId
+    heartbeat_s: float
+    cluster_name: str = ""
+
+
+@message("offers")
+@dataclass(frozen=True, slots=True)
+class Offers(Message):
+    """Resources to accept or decline."""
+
+    offers: tuple[Offer, ...]
+
+
+@message("rescind")
+@dataclass(frozen=True, slots=True)
+class Rescind(Message):
+    """These offers are void."""
+
+    offer_ids: tuple[OfferId, ...]
+
+
+@message("agent-changed")
+@dataclass(frozen=True, slots=True)
+class AgentChanged(Message):
+    """An agent with tasks of this framework became `unreachable`, `registered` or `removed`."""
+
+    agent_id: AgentId
+    name: str
+    state: str
+
+
+@message("admitted")
+@dataclass(frozen=True, slots=True)
+class Admitted(Message):
+    """Answer to Admit: where the streams are read, or the `problem`."""
+
+    request: str
+    address: str = ""
+    public_key: str = ""
+    problem: str = ""
+
+
+@message("framework-error")
+@dataclass(frozen=True, slots=True)
+class FrameworkError(Message):
+    """The subscription is refused or over. `code`: removed, failed-over, not-permitted, invalid."""
+
+    code: str
+    message: str
+
+
+@message("stop-framework")
+@dataclass(frozen=True, slots=True)
+class StopFramework(Message):
+    """A master that stops asks the batch framework it started to stop, too. Jobs stay queued."""
