@@ -1,0 +1,1 @@
+"""Who gets which resources: policies behind a small interface. They return grants, never send."""

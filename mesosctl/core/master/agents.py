@@ -1,0 +1,219 @@
+"""Agents at the master: admission, what they bring along, their updates, their absence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mesosctl.core.machine import Effect, Log, Now, Put
+from mesosctl.core.master.frameworks import recover_framework
+from mesosctl.core.master.offering import offers_of, rescind
+from mesosctl.core.master.state import AgentRecord, FrameworkRecord, MasterState, TaskRecord
+from mesosctl.limits import HEARTBEAT_S
+from mesosctl.model.cluster import FrameworkInfo
+from mesosctl.model.ids import AgentId, FrameworkId, TaskId
+from mesosctl.model.tasks import TERMINAL, Reason, StatusUpdate, TaskState
+from mesosctl.protocol.messages.agent import (
+    Ack,
+    Acknowledge,
+    AgentRegistered,
+    KeyAdmitted,
+    RegisterAgent,
+    ShutdownFramework,
+    StatusUpdates,
+)
+from mesosctl.protocol.messages.framework import Admitted, AgentChanged
+from mesosctl.protocol.messages.session import Refusal
+
+
+def on_register(state: MasterState, peer: str, message: RegisterAgent, now: Now) -> list[Effect]:
+    """Admit an agent, or take it back, with the tasks it has."""
+    key = state.sessions.key(peer)
+    agent_id = message.agent.agent_id or AgentId("A" + state.new_id()[-10:])
+    admitted_with = state.admitted.get(agent_id)
+    if admitted_with is not None and admitted_with != key:
+        refusal = Refusal(
+            state.sessions.answered(peer),
+            "not-permitted",
+            f"agent {agent_id} was admitted with another key",
+            "start it with the key it had, or with an empty work directory",
+        )
+        return state.send(peer, refusal)
+    effects: list[Effect] = []
+    if admitted_with is None:
+        state.admitted[agent_id] = key
+        record = {"key": key, "name": message.agent.name}
+        effects.append(Put("agents", agent_id, record))
+    info = replace(message.agent, agent_id=agent_id)
+    agent = state.agents.get(agent_id)
+    if agent is None:
+        agent = state.agents[agent_id] = AgentRecord(info, key)
+    elif agent.peer:
+        state.agent_of_peer.pop(agent.peer, None)
+        effects += state.sessions.reset(agent.peer, "replaced")
+    effects += rescind(state, offers_of(state, agent=agent_id))
+    was_away = agent.told_unreachable
+    agent.info, agent.peer, agent.registered_wall = info, peer, now.wall
+    agent.away_since, agent.told_unreachable = None, False
+    state.agent_of_peer[peer] = agent_id
+    state.allocator.add_agent(agent_id, info.total)
+    state.filters.drop_agent(agent_id)
+    state.allocation_wanted = True
+    effects += state.send(peer, AgentRegistered(agent_id, HEARTBEAT_S, len(state.agents)))
+    effects += _take_over(state, agent, message, now)
+    if was_away:
+        effects += _tell_frameworks(state, agent, "registered")
+    effects.append(Log("info", f"agent {info.name} ({agent_id}) registered with {info.total}"))
+    return effects
+
+
+def _take_over(
+    state: MasterState, agent: AgentRecord, message: RegisterAgent, now: Now
+) -> list[Effect]:
+    """Make the task list of the agent ours: it knows, we only remember."""
+    effects: list[Effect] = []
+    frameworks = {info.framework_id: info for info in message.frameworks}
+    reported = {(task.framework_id, task.task_id): task for task in message.tasks}
+    for key, report in reported.items():
+        framework_id = report.framework_id
+        if framework_id not in state.frameworks:
+            info = frameworks.get(framework_id, FrameworkInfo(framework_id, framework_id, ""))
+            recover_framework(state, info, now)
+        task = agent.tasks.get(key)
+        if task is None:
+            task = TaskRecord(
+                report.task_id,
+                framework_id,
+                agent.info.agent_id,
+                report.name,
+                report.resources,
+                report.state,
+            )
+            state.add_task(task)
+        else:
+            state.set_state(task, report.state)
+    for key, task in list(agent.tasks.items()):
+        if key not in reported:
+            effects += _task_is_not_there(state, task, now)
+    for framework_id in {**dict.fromkeys(frameworks), **dict.fromkeys(k for k, _ in reported)}:
+        if framework_id in state.removed:
+            effects += state.send(agent.peer, ShutdownFramework(framework_id))
+    return effects
+
+
+def _task_is_not_there(state: MasterState, task: TaskRecord, now: Now) -> list[Effect]:
+    """The agent came back without this task: its launch never arrived, or its state is gone."""
+    effects: list[Effect] = []
+    if task.state not in TERMINAL:
+        never_started = task.state is TaskState.STAGING
+        ended = TaskState.DROPPED if never_started else TaskState.GONE
+        update = StatusUpdate(
+            task.framework_id,
+            task.task_id,
+            task.agent_id,
+            ended,
+            reason=Reason.RECONCILED,
+            message="the agent came back without it",
+            at=now.wall,
+        )
+        state.set_state(task, ended)
+        framework = state.frameworks[task.framework_id]
+        effects += state.send(framework.peer, StatusUpdates((update,)))
+    state.forget_task(task)
+    return effects
+
+
+def on_updates(state: MasterState, peer: str, message: StatusUpdates, now: Now) -> list[Effect]:
+    """Pass updates on to their frameworks and free what their tasks do not use any more."""
+    agent = state.agents[state.agent_of_peer[peer]]
+    passed: dict[FrameworkId, list[StatusUpdate]] = {}
+    unclaimed: list[Ack] = []
+    for update in message.updates:
+        if update.agent_id != agent.info.agent_id:
+            text = f"agent {agent.info.name} spoke for agent {update.agent_id}: ignored"
+            return [Log("warning", text)]
+        task = agent.tasks.get((update.framework_id, update.task_id))
+        if task is None or update.framework_id in state.removed:
+            # Nobody is left to acknowledge it, and the agent must be able to forget.
+            unclaimed.append(Ack(update.framework_id, update.task_id, update.agent_id, update.uuid))
+            if task is not None:
+                state.set_state(task, update.state)
+                if update.is_terminal:
+                    state.forget_task(task)
+            continue
+        task.update = update
+        latest = message.latest.get(f"{update.framework_id}/{update.task_id}", update.state)
+        state.set_state(task, latest)
+        passed.setdefault(update.framework_id, []).append(update)
+    effects: list[Effect] = []
+    for framework_id, updates in passed.items():
+        effects += state.send(state.frameworks[framework_id].peer, StatusUpdates(tuple(updates)))
+    if unclaimed:
+        effects += state.send(peer, Acknowledge(tuple(unclaimed)))
+    return effects
+
+
+def on_key_admitted(state: MasterState, peer: str, message: KeyAdmitted, now: Now) -> list[Effect]:
+    """The agent let a key in: tell the framework where the streams are read."""
+    asked = state.admissions.pop(message.request, None)
+    if asked is None or asked[2] != state.agent_of_peer[peer]:
+        return []
+    framework_id, request, agent_id = asked
+    framework = state.frameworks.get(framework_id)
+    info = state.agents[agent_id].info
+    if framework is None:
+        return []
+    answer = Admitted(request, info.address, info.public_key, message.problem)
+    return state.send(framework.peer, answer)
+
+
+def on_agent_away(state: MasterState, agent_id: AgentId, now: Now) -> list[Effect]:
+    """The agent's session ended: nothing is offered of it, its tasks stay what they are."""
+    agent = state.agents[agent_id]
+    state.agent_of_peer.pop(agent.peer, None)
+    agent.peer = ""
+    agent.away_since = now.mono
+    return [
+        *rescind(state, offers_of(state, agent=agent_id)),
+        Log("warning", f"agent {agent.info.name} ({agent_id}) does not answer"),
+    ]
+
+
+def tell_unreachable(state: MasterState, now: Now) -> list[Effect]:
+    """Tell frameworks of the agents that have been away for the agent timeout."""
+    effects: list[Effect] = []
+    for agent in state.agents.values():
+        away = agent.away_since
+        overdue = away is not None and now.mono >= away + state.agent_timeout_s
+        if overdue and not agent.told_unreachable:
+            agent.told_unreachable = True
+            effects += _tell_frameworks(state, agent, "unreachable")
+    return effects
+
+
+def deadline(state: MasterState) -> float | None:
+    """When the next absent agent becomes unreachable."""
+    waits = [
+        agent.away_since + state.agent_timeout_s
+        for agent in state.agents.values()
+        if agent.away_since is not None and not agent.told_unreachable
+    ]
+    return min(waits, default=None)
+
+
+def _tell_frameworks(state: MasterState, agent: AgentRecord, word: str) -> list[Effect]:
+    effects: list[Effect] = []
+    concerned: dict[FrameworkId, FrameworkRecord] = {
+        task.framework_id: state.frameworks[task.framework_id] for task in agent.tasks.values()
+    }
+    for framework in concerned.values():
+        changed = AgentChanged(agent.info.agent_id, agent.info.name, word)
+        effects += state.send(framework.peer, changed)
+    return effects
+
+
+def find_task(
+    state: MasterState, agent_id: AgentId, framework_id: FrameworkId, task_id: TaskId
+) -> TaskRecord | None:
+    """The task of this framework on this agent, if there is one."""
+    agent = state.agents.get(agent_id)
+    return agent.tasks.get((framework_id, task_id)) if agent else None

@@ -1,0 +1,311 @@
+"""Frameworks at the master: subscription, failover, launches, acknowledgements, removal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mesosctl.core.machine import Effect, Log, Now
+from mesosctl.core.master.offering import offers_of, take_back
+from mesosctl.core.master.state import REMOVED_FRAMEWORKS_KEPT, FrameworkRecord, MasterState
+from mesosctl.limits import ADMISSION_S, HEARTBEAT_S, RECOVERED_FRAMEWORK_S
+from mesosctl.model.cluster import Demand, FrameworkInfo
+from mesosctl.model.ids import AgentId, FrameworkId, is_ident, is_role
+from mesosctl.model.tasks import TERMINAL, Reason, StatusUpdate, TaskState
+from mesosctl.protocol.messages.agent import (
+    Ack,
+    Acknowledge,
+    AdmitKey,
+    KillTasks,
+    ShutdownFramework,
+    StatusUpdates,
+    TaskKill,
+)
+from mesosctl.protocol.messages.framework import (
+    Admit,
+    Admitted,
+    FrameworkError,
+    Reconcile,
+    Revive,
+    Subscribe,
+    Subscribed,
+    Suppress,
+    Teardown,
+)
+
+
+def on_subscribe(state: MasterState, peer: str, message: Subscribe, now: Now) -> list[Effect]:
+    """Give a framework its id, or take it back under the one it has."""
+    info = message.framework
+    code, problem = _subscription_problem(state, peer, info)
+    if problem:
+        return state.send(peer, FrameworkError(code, problem))
+    framework_id = info.framework_id or FrameworkId("F" + state.new_id()[-10:])
+    principal = state.principal(peer)
+    info = replace(info, framework_id=framework_id, principal=principal.name if principal else "")
+    effects: list[Effect] = []
+    framework = state.frameworks.get(framework_id)
+    if framework is None:
+        framework = FrameworkRecord(info, principal)
+        state.frameworks[framework_id] = framework
+    elif framework.peer:
+        # A newer incarnation takes over; the older one must not go on believing it is the one.
+        text = "another process subscribed under this id"
+        effects += state.send(framework.peer, FrameworkError("failed-over", text))
+        effects += _disconnect(state, framework)
+    framework.info, framework.principal, framework.peer = info, principal, peer
+    framework.key = state.sessions.key(peer)
+    framework.suppressed, framework.remove_at, framework.silent_s = message.suppressed, None, 0.0
+    framework.subscribed_wall = now.wall
+    state.framework_of_peer[peer] = framework_id
+    state.allocator.add_framework(state.client_of(framework))
+    _set_demand(state, framework, message.demand)
+    state.allocator.set_active(framework_id, not message.suppressed)
+    state.allocation_wanted = True
+    effects += state.send(peer, Subscribed(framework_id, HEARTBEAT_S, state.cluster_name))
+    # What nobody acknowledged while it was away is told at once, not when the agent tries again.
+    missed = tuple(task.update for task in framework.tasks.values() if task.update)
+    if missed:
+        effects += state.send(peer, StatusUpdates(missed))
+    effects.append(Log("info", f"framework {info.name} ({framework_id}) subscribed"))
+    return effects
+
+
+def _subscription_problem(state: MasterState, peer: str, info: FrameworkInfo) -> tuple[str, str]:
+    principal = state.principal(peer)
+    if principal is None or not principal.may_be("framework"):
+        return "not-permitted", "this key may not act as a framework"
+    if not is_ident(info.name):
+        return "invalid", f"framework name {info.name[:40]!r} may hold only [A-Za-z0-9._-]"
+    if not is_role(info.role):
+        return "invalid", f"{info.role[:40]!r} is no role"
+    if not principal.may_use_role(info.role):
+        return "not-permitted", f"key {principal.name} may not use role {info.role}"
+    if not principal.may_run_as(info.user):
+        return "not-permitted", f"key {principal.name} may not run tasks as user {info.user!r}"
+    if not 0 <= info.failover_timeout_s <= 365 * 86_400:
+        return "invalid", "the failover timeout must be between 0 and 365 days"
+    if info.framework_id in state.removed:
+        return "removed", f"framework {info.framework_id} has been removed"
+    known = state.frameworks.get(info.framework_id)
+    if known is not None and known.key and known.key != state.sessions.key(peer):
+        return "not-permitted", f"framework {info.framework_id} belongs to another key"
+    return "", ""
+
+
+def recover_framework(state: MasterState, info: FrameworkInfo, now: Now) -> None:
+    """Enter a framework that only its tasks on an agent tell of; it has time to come back."""
+    framework = FrameworkRecord(info, None)
+    state.frameworks[info.framework_id] = framework
+    state.allocator.add_framework(state.client_of(framework))
+    state.allocator.set_active(info.framework_id, False)
+    if info.framework_id not in state.removed:
+        framework.remove_at = now.mono + max(info.failover_timeout_s, RECOVERED_FRAMEWORK_S)
+
+
+def _disconnect(state: MasterState, framework: FrameworkRecord) -> list[Effect]:
+    framework_id = framework.info.framework_id
+    state.framework_of_peer.pop(framework.peer, None)
+    framework.peer = ""
+    state.allocator.set_active(framework_id, False)
+    state.filters.clear(framework_id)
+    for offer_id in offers_of(state, framework=framework_id):
+        take_back(state, offer_id)
+    return []
+
+
+def on_framework_away(state: MasterState, framework_id: FrameworkId, now: Now) -> list[Effect]:
+    """The framework's session ended: its offers come back, its tasks wait for the timeout."""
+    framework = state.frameworks[framework_id]
+    _disconnect(state, framework)
+    timeout_s = framework.info.failover_timeout_s
+    if timeout_s == 0:
+        return remove_framework(state, framework, "it left", now)
+    framework.remove_at = now.mono + timeout_s
+    name = framework.info.name
+    text = f"framework {name} ({framework_id}) left; kept for {timeout_s:g} s"
+    return [Log("info", text)]
+
+
+def remove_framework(
+    state: MasterState, framework: FrameworkRecord, why: str, now: Now
+) -> list[Effect]:
+    """End a framework for good: its tasks are ended by their agents, its id is not used again."""
+    framework_id = framework.info.framework_id
+    effects: list[Effect] = []
+    if framework.peer:
+        text = f"framework {framework_id} has been removed: {why}"
+        effects += state.send(framework.peer, FrameworkError("removed", text))
+        _disconnect(state, framework)
+    framework.remove_at = None
+    state.removed[framework_id] = why
+    while len(state.removed) > REMOVED_FRAMEWORKS_KEPT:
+        del state.removed[next(iter(state.removed))]
+    agents: dict[AgentId, None] = {task.agent_id: None for task in framework.tasks.values()}
+    for agent_id in agents:
+        effects += state.send(state.agents[agent_id].peer, ShutdownFramework(framework_id))
+    # A task whose end was told already only waits for an acknowledgement that will not come.
+    for task in list(framework.tasks.values()):
+        if task.state in TERMINAL:
+            if task.update is not None:
+                update = task.update
+                ack = Ack(framework_id, task.task_id, task.agent_id, update.uuid)
+                effects += state.send(state.agents[task.agent_id].peer, Acknowledge((ack,)))
+            state.forget_task(task)
+    state.bury(framework)
+    effects.append(Log("info", f"framework {framework.info.name} ({framework_id}): {why}"))
+    return effects
+
+
+def expire_frameworks(state: MasterState, now: Now) -> list[Effect]:
+    """Remove frameworks that did not come back within their failover timeout."""
+    effects: list[Effect] = []
+    for framework in list(state.frameworks.values()):
+        if framework.remove_at is not None and now.mono >= framework.remove_at:
+            effects += remove_framework(state, framework, "its failover timeout is over", now)
+    return effects
+
+
+def deadline(state: MasterState) -> float | None:
+    """When the next absent framework is removed."""
+    return min(
+        (f.remove_at for f in state.frameworks.values() if f.remove_at is not None), default=None
+    )
+
+
+def _set_demand(state: MasterState, framework: FrameworkRecord, demand: Demand | None) -> None:
+    framework_id = framework.info.framework_id
+    if demand is None:
+        state.allocator.set_demand(framework_id, None, None)
+    else:
+        state.allocator.set_demand(framework_id, demand.task, demand.count)
+
+
+def on_revive(state: MasterState, peer: str, message: Revive, now: Now) -> list[Effect]:
+    """Offers again, and every refusal forgotten."""
+    framework = state.frameworks[state.framework_of_peer[peer]]
+    framework.suppressed = False
+    state.filters.clear(framework.info.framework_id)
+    _set_demand(state, framework, message.demand)
+    state.allocator.set_active(framework.info.framework_id, True)
+    state.allocation_wanted = True
+    return []
+
+
+def on_suppress(state: MasterState, peer: str, message: Suppress, now: Now) -> list[Effect]:
+    """No offers until the framework revives."""
+    framework = state.frameworks[state.framework_of_peer[peer]]
+    framework.suppressed = True
+    state.allocator.set_active(framework.info.framework_id, False)
+    return []
+
+
+def on_kill(state: MasterState, peer: str, message: KillTasks, now: Now) -> list[Effect]:
+    """Pass kills on to the agents; for a task that is not known, tell what is known of it."""
+    framework = state.frameworks[state.framework_of_peer[peer]]
+    framework_id = framework.info.framework_id
+    passed: dict[AgentId, list[TaskKill]] = {}
+    effects: list[Effect] = []
+    for kill in message.kills:
+        task = framework.tasks.get(kill.task_id)
+        if task is None:
+            if kill.agent_id:
+                unknown = _unknown_task(state, framework_id, kill.task_id, kill.agent_id, now)
+                effects += state.send(peer, StatusUpdates((unknown,))) if unknown else []
+        elif task.state not in TERMINAL:
+            passed.setdefault(task.agent_id, []).append(kill)
+    for agent_id, kills in passed.items():
+        # An agent that is away gets it when the framework repeats it after the agent's return.
+        message = KillTasks(framework_id, tuple(kills))
+        effects += state.send(state.agents[agent_id].peer, message)
+    return effects
+
+
+def on_acknowledge(state: MasterState, peer: str, message: Acknowledge, now: Now) -> list[Effect]:
+    """Pass acknowledgements on, and forget tasks whose end was acknowledged."""
+    framework = state.frameworks[state.framework_of_peer[peer]]
+    passed: dict[AgentId, list[Ack]] = {}
+    for ack in message.acks:
+        task = framework.tasks.get(ack.task_id)
+        if task is None or ack.framework_id != framework.info.framework_id:
+            continue
+        passed.setdefault(task.agent_id, []).append(ack)
+        if task.update is not None and task.update.uuid == ack.uuid:
+            ended = task.update.is_terminal
+            task.update = None
+            if ended:
+                state.forget_task(task)
+    effects: list[Effect] = []
+    for agent_id, acks in passed.items():
+        effects += state.send(state.agents[agent_id].peer, Acknowledge(tuple(acks)))
+    return effects
+
+
+def on_reconcile(state: MasterState, peer: str, message: Reconcile, now: Now) -> list[Effect]:
+    """Tell what is known of the tasks; of what cannot be known yet, say nothing."""
+    framework = state.frameworks[state.framework_of_peer[peer]]
+    framework_id = framework.info.framework_id
+    updates: list[StatusUpdate] = []
+    for ref in message.tasks:
+        task = framework.tasks.get(ref.task_id)
+        if task is None:
+            unknown = _unknown_task(state, framework_id, ref.task_id, ref.agent_id, now)
+            updates += [unknown] if unknown else []
+        elif task.update is not None:
+            updates.append(task.update)
+        elif task.state not in TERMINAL:
+            away = not state.agents[task.agent_id].peer
+            known = TaskState.UNREACHABLE if away else task.state
+            reason = Reason.AGENT_UNREACHABLE if away else Reason.RECONCILED
+            updates.append(
+                StatusUpdate(
+                    framework_id, ref.task_id, task.agent_id, known, reason=reason, at=now.wall
+                )
+            )
+    return state.send(peer, StatusUpdates(tuple(updates))) if updates else []
+
+
+def _unknown_task(
+    state: MasterState, framework_id: FrameworkId, task_id: str, agent_id: str, now: Now
+) -> StatusUpdate | None:
+    """What is certain about a task that the master does not hold.
+
+    Its agent registered here without it: then its launch never arrived, for an agent forgets a task
+    only after the framework acknowledged its end. The agent is not back yet: nothing is certain.
+    """
+    agent = state.agents.get(AgentId(agent_id))
+    if agent is not None and agent.peer:
+        known, text = TaskState.DROPPED, "its agent never received it"
+    elif agent_id in state.admitted:
+        return None
+    else:
+        known, text = TaskState.UNKNOWN, "neither the task nor its agent is known"
+    return StatusUpdate(
+        framework_id,
+        task_id,  # type: ignore[arg-type]
+        AgentId(agent_id),
+        known,
+        reason=Reason.RECONCILED,
+        message=text,
+        at=now.wall,
+    )
+
+
+def on_teardown(state: MasterState, peer: str, message: Teardown, now: Now) -> list[Effect]:
+    """The framework ends itself."""
+    framework = state.frameworks[state.framework_of_peer[peer]]
+    _disconnect(state, framework)
+    return remove_framework(state, framework, "it ended", now)
+
+
+def on_admit(state: MasterState, peer: str, message: Admit, now: Now) -> list[Effect]:
+    """Have an agent let a key at the streams of one of this framework's tasks."""
+    framework = state.frameworks[state.framework_of_peer[peer]]
+    agent = state.agents.get(message.agent_id)
+    if agent is None or not agent.peer:
+        problem = f"agent {agent.info.name if agent else message.agent_id} does not answer"
+        return state.send(peer, Admitted(message.request, problem=problem))
+    framework_id = framework.info.framework_id
+    request = state.new_id()
+    state.admissions[request] = (framework_id, message.request, message.agent_id)
+    admit = AdmitKey(request, framework_id, message.task_id, message.key, ADMISSION_S)
+    return state.send(agent.peer, admit)

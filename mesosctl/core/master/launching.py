@@ -1,0 +1,143 @@
+"""Acceptance: offers become tasks, or a reason why not, task by task.
+
+Rules: the named offers are used up whatever follows. A task that is not valid gets ERROR, one that
+only came too late gets DROPPED; the others go on. What is left over is refused for `refuse_s`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mesosctl.core.machine import Effect, Now
+from mesosctl.core.master.offering import refuse, take_back
+from mesosctl.core.master.state import FrameworkRecord, MasterState, TaskRecord
+from mesosctl.limits import KILL_GRACE_MAX_S
+from mesosctl.model.cluster import Offer
+from mesosctl.model.resources import Resources
+from mesosctl.model.tasks import Reason, StatusUpdate, TaskInfo, TaskState
+from mesosctl.protocol.messages.agent import LaunchTasks, StatusUpdates
+from mesosctl.protocol.messages.framework import Accept, Decline
+
+
+def on_accept(state: MasterState, peer: str, message: Accept, now: Now) -> list[Effect]:
+    """Launch what the offers carry."""
+    framework = state.frameworks[state.framework_of_peer[peer]]
+    framework.silent_s = 0.0
+    offers, problem = _take_offers(state, framework, message)
+    if problem:
+        updates = [
+            _verdict(framework, task, TaskState.DROPPED, Reason.INVALID_OFFERS, problem, now)
+            for task in message.tasks
+        ]
+        return state.send(peer, StatusUpdates(tuple(updates))) if updates else []
+    remaining = Resources()
+    for offer in offers:
+        remaining = remaining + offer.resources
+    launched: list[TaskInfo] = []
+    refused: list[StatusUpdate] = []
+    for asked in message.tasks:
+        # A command without a user runs as the framework's; from here on it is always written out.
+        task = asked
+        if not task.command.user:
+            task = replace(task, command=replace(task.command, user=framework.info.user))
+        reason, problem = _problem(framework, task, offers[0], remaining)
+        if problem:
+            refused.append(_verdict(framework, task, TaskState.ERROR, reason, problem, now))
+            continue
+        remaining = remaining - task.resources
+        state.add_task(
+            TaskRecord(
+                task.task_id,
+                framework.info.framework_id,
+                task.agent_id,
+                task.name,
+                task.resources,
+                TaskState.STAGING,
+            )
+        )
+        launched.append(task)
+    if offers:
+        refuse(state, offers[0], remaining, message.refuse_s, now)
+    effects: list[Effect] = []
+    if launched:
+        agent_peer = state.agents[launched[0].agent_id].peer
+        effects += state.send(agent_peer, LaunchTasks(framework.info, tuple(launched)))
+    if refused:
+        effects += state.send(peer, StatusUpdates(tuple(refused)))
+    return effects
+
+
+def on_decline(state: MasterState, peer: str, message: Decline, now: Now) -> list[Effect]:
+    """Take offers back and honour the refusal."""
+    framework = state.frameworks[state.framework_of_peer[peer]]
+    framework.silent_s = 0.0
+    for offer_id in message.offer_ids:
+        outstanding = state.offers.get(offer_id)
+        if outstanding and outstanding.offer.framework_id == framework.info.framework_id:
+            take_back(state, offer_id)
+            offer = outstanding.offer
+            refuse(state, offer, offer.resources, message.refuse_s, now)
+    return []
+
+
+def _take_offers(
+    state: MasterState, framework: FrameworkRecord, message: Accept
+) -> tuple[list[Offer], str]:
+    """Use up the named offers that are this framework's; the problem when not all will do."""
+    offers: list[Offer] = []
+    problem = "" if message.offer_ids else "no offer was named"
+    for offer_id in message.offer_ids:
+        outstanding = state.offers.get(offer_id)
+        if outstanding is None or outstanding.offer.framework_id != framework.info.framework_id:
+            problem = problem or f"offer {offer_id} is not outstanding"
+            continue
+        take_back(state, offer_id)
+        offers.append(outstanding.offer)
+    if len({(offer.agent_id, offer.role) for offer in offers}) > 1:
+        problem = problem or "the offers are of different agents or roles"
+    return offers, problem
+
+
+def _problem(
+    framework: FrameworkRecord, task: TaskInfo, offer: Offer, remaining: Resources
+) -> tuple[Reason, str]:
+    """Why this task cannot be launched on this offer; empty when it can."""
+    if not task.task_id:
+        return Reason.TASK_INVALID, "a task needs an id"
+    if task.task_id in framework.tasks:
+        return Reason.TASK_INVALID, f"task id {task.task_id} is in use"
+    if task.agent_id != offer.agent_id:
+        return Reason.TASK_INVALID, f"the offer is of agent {offer.agent_id}, not {task.agent_id}"
+    if task.resources.is_empty():
+        return Reason.TASK_INVALID, "a task needs resources"
+    if not remaining.contains(task.resources):
+        return Reason.TASK_INVALID, f"{task.resources} is more than the offered {remaining}"
+    if not 0 <= task.grace_s <= KILL_GRACE_MAX_S:
+        return Reason.TASK_INVALID, f"the grace must be between 0 and {KILL_GRACE_MAX_S:g} s"
+    if task.time_limit_s is not None and task.time_limit_s <= 0:
+        return Reason.TASK_INVALID, "the time limit must be positive"
+    if not task.command.argv and task.command.script is None:
+        return Reason.TASK_INVALID, "a task needs a command"
+    principal = framework.principal
+    if principal is None or not principal.may_run_as(task.command.user):
+        return Reason.NOT_PERMITTED, f"this framework may not run as user {task.command.user!r}"
+    return Reason.NONE, ""
+
+
+def _verdict(
+    framework: FrameworkRecord,
+    task: TaskInfo,
+    state: TaskState,
+    reason: Reason,
+    text: str,
+    now: Now,
+) -> StatusUpdate:
+    return StatusUpdate(
+        framework.info.framework_id,
+        task.task_id,
+        task.agent_id,
+        state,
+        reason=reason,
+        message=text[:500],
+        at=now.wall,
+    )

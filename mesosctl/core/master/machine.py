@@ -1,0 +1,239 @@
+"""The master's machine: who may say what, and the order of a pass.
+
+Rules:
+- A message is handled only through DISPATCH, and only if its sender is what the table asks for: the
+  key behind the connection decides, never a field of the message.
+- Handlers only mark that an allocation is wanted; settle() allocates once for all of them.
+- The epoch is written before anything is sent under it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mesosctl.allocation.base import Allocator
+from mesosctl.core.machine import (
+    Disturbed,
+    Effect,
+    Event,
+    NewId,
+    Now,
+    PeerLost,
+    Put,
+    Received,
+    Started,
+    Stop,
+    Tick,
+)
+from mesosctl.core.master import agents, frameworks, launching, offering, queries
+from mesosctl.core.master.state import MasterState, RoleSettings
+from mesosctl.core.session import ServerSessions
+from mesosctl.limits import AGENT_TIMEOUT_S, ALLOCATION_INTERVAL_S, OFFER_TIMEOUT_S
+from mesosctl.model.cluster import Principal
+from mesosctl.model.ids import AgentId
+from mesosctl.protocol.messages import agent as agent_messages
+from mesosctl.protocol.messages import framework as framework_messages
+from mesosctl.protocol.messages import query
+from mesosctl.protocol.messages.base import Message
+from mesosctl.protocol.messages.session import Bye, Pong, Refusal
+
+Handler = Callable[[MasterState, str, Any, Now], list[Effect]]
+
+# Message -> what its sender has to be, and who handles it. `agent` and `framework` mean a session
+# that was opened as such; `may-…` mean a key that may become one; `any` is every admitted key.
+DISPATCH: dict[type[Message], tuple[str, Handler]] = {
+    agent_messages.RegisterAgent: ("may-agent", agents.on_register),
+    agent_messages.StatusUpdates: ("agent", agents.on_updates),
+    agent_messages.KeyAdmitted: ("agent", agents.on_key_admitted),
+    framework_messages.Subscribe: ("any", frameworks.on_subscribe),
+    framework_messages.Accept: ("framework", launching.on_accept),
+    framework_messages.Decline: ("framework", launching.on_decline),
+    framework_messages.Revive: ("framework", frameworks.on_revive),
+    framework_messages.Suppress: ("framework", frameworks.on_suppress),
+    framework_messages.Reconcile: ("framework", frameworks.on_reconcile),
+    framework_messages.Teardown: ("framework", frameworks.on_teardown),
+    framework_messages.Admit: ("framework", frameworks.on_admit),
+    agent_messages.KillTasks: ("framework", frameworks.on_kill),
+    agent_messages.Acknowledge: ("framework", frameworks.on_acknowledge),
+    query.WhoIs: ("framework", queries.on_who_is),
+    query.ListAgents: ("any", queries.on_list_agents),
+    query.ListFrameworks: ("any", queries.on_list_frameworks),
+    query.ListOffers: ("any", queries.on_list_offers),
+    query.ListRoles: ("any", queries.on_list_roles),
+    query.FindFramework: ("any", queries.on_find_framework),
+    query.TeardownFramework: ("any", queries.on_teardown_framework),
+    query.DescribeMaster: ("any", queries.on_describe),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KeysChanged(Event):
+    """The list of keys was read again; `principals` maps a public key to who it is."""
+
+    principals: Mapping[str, Principal]
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested(Event):
+    """The operator ends the master. `child` names the framework it started, empty for none."""
+
+    child: str
+
+
+class MasterMachine:
+    """Soft state of the cluster behind handle(); see core/master/state.py."""
+
+    def __init__(
+        self,
+        *,
+        cluster: str,
+        epoch: int,
+        cluster_name: str,
+        version: str,
+        allocator: Allocator,
+        allocator_name: str,
+        new_id: NewId,
+        principals: Mapping[str, Principal],
+        roles: Mapping[str, RoleSettings],
+        admitted: Mapping[AgentId, str],
+        offer_timeout_s: float = OFFER_TIMEOUT_S,
+        agent_timeout_s: float = AGENT_TIMEOUT_S,
+        allocation_interval_s: float = ALLOCATION_INTERVAL_S,
+    ) -> None:
+        self.state = MasterState(
+            sessions=ServerSessions(cluster, epoch),
+            allocator=allocator,
+            new_id=new_id,
+            cluster_name=cluster_name,
+            version=version,
+            allocator_name=allocator_name,
+            principals=principals,
+            roles=roles,
+            admitted=dict(admitted),
+            offer_timeout_s=offer_timeout_s,
+            agent_timeout_s=agent_timeout_s,
+            allocation_interval_s=allocation_interval_s,
+        )
+        self._round_at = 0.0
+
+    def handle(self, event: Event, now: Now) -> list[Effect]:
+        """Take one event."""
+        match event:
+            case Received():
+                return self._received(event, now)
+            case PeerLost(peer=peer):
+                self.state.sessions.drop(peer)
+                return self._session_over(peer, now)
+            case Tick():
+                return self._tick(now)
+            case Started():
+                sessions = self.state.sessions
+                value = {"cluster": sessions.cluster, "epoch": sessions.epoch}
+                self._round_at = now.mono + self.state.allocation_interval_s
+                return [Put("meta", "cluster", value)]
+            case Disturbed():
+                return self._probe()
+            case KeysChanged(principals=principals):
+                self.state.principals = principals
+                return []
+            case StopRequested(child=child):
+                farewell = queries.stop_framework(self.state, child) if child else []
+                return [*farewell, Stop(0, "asked to stop")]
+            case _:
+                return []
+
+    def _received(self, event: Received, now: Now) -> list[Effect]:
+        state = self.state
+        message, effects = state.sessions.receive(event, now)
+        if event.peer not in state.sessions:
+            effects += self._session_over(event.peer, now)
+        if message is None or isinstance(message, Bye):
+            return effects
+        entry = DISPATCH.get(type(message))
+        problem = self._may_not(event.peer, entry)
+        if entry is None or problem:
+            re = state.sessions.answered(event.peer)
+            code = "not-permitted" if entry else "unknown-kind"
+            text = problem or f"the master takes no {message.kind}"
+            return [*effects, *state.send(event.peer, Refusal(re, code, text))]
+        return effects + entry[1](state, event.peer, message, now)
+
+    def _may_not(self, peer: str, entry: tuple[str, Handler] | None) -> str:
+        """Why this peer may not send this; empty when it may."""
+        if entry is None:
+            return ""
+        principal = self.state.principal(peer)
+        if principal is None:
+            return "this key is not on the list"
+        match entry[0]:
+            case "agent" if peer not in self.state.agent_of_peer:
+                return "this session is not an agent's"
+            case "framework" if peer not in self.state.framework_of_peer:
+                return "this session is not a framework's"
+            case "may-agent" if not principal.may_be("agent"):
+                return f"key {principal.name} may not act as an agent"
+            case _:
+                return ""
+
+    def _session_over(self, peer: str, now: Now) -> list[Effect]:
+        agent_id = self.state.agent_of_peer.get(peer)
+        if agent_id is not None:
+            return agents.on_agent_away(self.state, agent_id, now)
+        framework_id = self.state.framework_of_peer.get(peer)
+        if framework_id is not None:
+            return frameworks.on_framework_away(self.state, framework_id, now)
+        return []
+
+    def _probe(self) -> list[Effect]:
+        """Somebody hung up: a message to each shows who, for sending to a closed one fails.
+
+        Only sessions whose loss matters before their silence would tell are tried.
+        """
+        effects: list[Effect] = []
+        for peer in (*self.state.framework_of_peer, *self.state.agent_of_peer):
+            effects += self.state.send(peer, Pong())
+        return effects
+
+    def _tick(self, now: Now) -> list[Effect]:
+        state = self.state
+        effects: list[Effect] = []
+        for peer in state.sessions.expire(now):
+            effects += self._session_over(peer, now)
+        effects += offering.time_out(state, now)
+        effects += agents.tell_unreachable(state, now)
+        effects += frameworks.expire_frameworks(state, now)
+        if now.mono >= self._round_at:
+            # Filters that ran out make room without any message having come.
+            self._round_at = now.mono + state.allocation_interval_s
+            if state.filters.expire(now.mono):
+                state.allocation_wanted = True
+        return effects
+
+    def settle(self, now: Now) -> list[Effect]:
+        """Allocate once for everything that this pass changed."""
+        if not self.state.allocation_wanted:
+            return []
+        return offering.make_offers(self.state, now)
+
+    def deadline(self) -> float | None:
+        """The earliest of all timers."""
+        state = self.state
+        candidates = [
+            state.sessions.deadline(),
+            offering.deadline(state),
+            agents.deadline(state),
+            frameworks.deadline(state),
+        ]
+        filters = state.filters.deadline()
+        if filters is not None:
+            candidates.append(max(filters, self._round_at))
+        return min((at for at in candidates if at is not None), default=None)
+
+    def check(self) -> None:
+        """Recount every redundant structure."""
+        self.state.check()
+
+
+__all__ = ["DISPATCH", "KeysChanged", "MasterMachine", "RoleSettings", "StopRequested"]

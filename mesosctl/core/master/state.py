@@ -1,0 +1,214 @@
+"""What the master knows, all of it soft but the registry: agents, frameworks, tasks, offers.
+
+Rules:
+- A task is here from its acceptance until its terminal update is acknowledged. It holds resources
+  until its latest state is terminal, whoever still has to be told of it.
+- Offered and used resources are charged in the allocator; nothing else is. `check()` recounts.
+- An agent that is away keeps its tasks and its charges: unreachable is not lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mesosctl.allocation.base import Allocator, Client
+from mesosctl.allocation.filters import FilterBook
+from mesosctl.allocation.ledger import Ledger
+from mesosctl.core.machine import Effect, NewId
+from mesosctl.core.session import ServerSessions
+from mesosctl.errors import require
+from mesosctl.limits import AGENT_TIMEOUT_S, OFFER_TIMEOUT_S
+from mesosctl.model.cluster import AgentInfo, FrameworkInfo, Offer, Principal
+from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
+from mesosctl.model.resources import Resources
+from mesosctl.model.tasks import TERMINAL, StatusUpdate, TaskState
+from mesosctl.protocol.messages.base import Message
+
+REMOVED_FRAMEWORKS_KEPT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSettings:
+    """What the operator set for a role: its weight in thousandths, its priority."""
+
+    weight_milli: int = 1000
+    priority: int = 0
+
+
+@dataclass(slots=True)
+class TaskRecord:
+    """One task between acceptance and the acknowledgement of its end."""
+
+    task_id: TaskId
+    framework_id: FrameworkId
+    agent_id: AgentId
+    name: str
+    resources: Resources
+    state: TaskState
+    # The newest update that the framework has not acknowledged: told again when it comes back.
+    update: StatusUpdate | None = None
+
+    @property
+    def holds_resources(self) -> bool:
+        """Whether its resources are in use."""
+        return self.state not in TERMINAL
+
+
+@dataclass(slots=True)
+class AgentRecord:
+    """An agent that registered with this master, or is known from the registry alone."""
+
+    info: AgentInfo
+    key: str
+    peer: str = ""
+    registered_wall: float = 0.0
+    away_since: float | None = None
+    told_unreachable: bool = False
+    tasks: dict[tuple[FrameworkId, TaskId], TaskRecord] = field(default_factory=dict)
+
+    @property
+    def state(self) -> str:
+        """`registered` or `unreachable`."""
+        return "registered" if self.peer else "unreachable"
+
+
+@dataclass(slots=True)
+class FrameworkRecord:
+    """A framework that subscribed, or is known only from the agents that run its tasks."""
+
+    info: FrameworkInfo
+    principal: Principal | None
+    key: str = ""
+    peer: str = ""
+    suppressed: bool = False
+    subscribed_wall: float = 0.0
+    remove_at: float | None = None
+    # How long the next unanswered offer filters an agent; 0 while the framework answers.
+    silent_s: float = 0.0
+    tasks: dict[TaskId, TaskRecord] = field(default_factory=dict)
+
+    @property
+    def state(self) -> str:
+        """`active`, `suppressed`, `disconnected`, or `recovered` when it never subscribed here."""
+        if self.peer:
+            return "suppressed" if self.suppressed else "active"
+        return "disconnected" if self.principal else "recovered"
+
+
+@dataclass(slots=True)
+class OutstandingOffer:
+    """An offer and when it was made."""
+
+    offer: Offer
+    made_at: float
+
+
+@dataclass(slots=True)
+class MasterState:
+    """Everything that the master's handlers share."""
+
+    sessions: ServerSessions
+    allocator: Allocator
+    new_id: NewId
+    cluster_name: str
+    version: str
+    allocator_name: str
+    principals: Mapping[str, Principal]
+    roles: Mapping[str, RoleSettings]
+    # The registry: agent id -> the key it was admitted with.
+    admitted: dict[AgentId, str]
+    offer_timeout_s: float = OFFER_TIMEOUT_S
+    agent_timeout_s: float = AGENT_TIMEOUT_S
+    allocation_interval_s: float = 1.0
+    filters: FilterBook = field(default_factory=FilterBook)
+    agents: dict[AgentId, AgentRecord] = field(default_factory=dict)
+    frameworks: dict[FrameworkId, FrameworkRecord] = field(default_factory=dict)
+    offers: dict[OfferId, OutstandingOffer] = field(default_factory=dict)
+    removed: dict[FrameworkId, str] = field(default_factory=dict)
+    agent_of_peer: dict[str, AgentId] = field(default_factory=dict)
+    framework_of_peer: dict[str, FrameworkId] = field(default_factory=dict)
+    # Admissions under way: the agent's request id -> who asked and under which id of its own.
+    admissions: dict[str, tuple[FrameworkId, str, AgentId]] = field(default_factory=dict)
+    offers_made: int = 0
+    allocation_wanted: bool = False
+
+    def principal(self, peer: str) -> Principal | None:
+        """Who this peer is; None for a key that the list does not hold any more."""
+        return self.principals.get(self.sessions.key(peer))
+
+    def send(self, peer: str, message: Message) -> list[Effect]:
+        """Send in the peer's session; nothing when it has none."""
+        return self.sessions.send(peer, message) if peer else []
+
+    def client_of(self, framework: FrameworkRecord) -> Client:
+        """The framework as the allocator sees it."""
+        role = self.roles.get(framework.info.role, RoleSettings())
+        return Client(
+            framework.info.framework_id, framework.info.role, role.weight_milli, role.priority
+        )
+
+    def add_task(self, task: TaskRecord) -> None:
+        """Enter a task and charge what it holds."""
+        agent, framework = self.agents[task.agent_id], self.frameworks[task.framework_id]
+        agent.tasks[task.framework_id, task.task_id] = task
+        framework.tasks[task.task_id] = task
+        if task.holds_resources:
+            self.allocator.charge(task.framework_id, task.agent_id, task.resources)
+
+    def set_state(self, task: TaskRecord, state: TaskState) -> None:
+        """Move a task on; a terminal state gives its resources back, once, and is never left."""
+        if task.state in TERMINAL:
+            return
+        task.state = state
+        if state in TERMINAL:
+            self.allocator.release(task.framework_id, task.agent_id, task.resources)
+            self.allocation_wanted = True
+
+    def forget_task(self, task: TaskRecord) -> None:
+        """Drop a task whose end is acknowledged, and with it a removed framework's last trace."""
+        require(not task.holds_resources, f"task {task.task_id} is forgotten while it holds")
+        self.agents[task.agent_id].tasks.pop((task.framework_id, task.task_id), None)
+        framework = self.frameworks.get(task.framework_id)
+        if framework is not None:
+            framework.tasks.pop(task.task_id, None)
+            self.bury(framework)
+
+    def bury(self, framework: FrameworkRecord) -> None:
+        """Drop the record of a removed framework once none of its tasks is left."""
+        framework_id = framework.info.framework_id
+        if framework_id in self.removed and not framework.tasks:
+            self.frameworks.pop(framework_id, None)
+            self.allocator.remove_framework(framework_id)
+
+    def check(self) -> None:
+        """Recount what agents hold against their tasks and offers. Raises InvariantBroken."""
+        for agent_id, agent in self.agents.items():
+            held = Resources()
+            for key, task in agent.tasks.items():
+                require(task.agent_id == agent_id, f"task {key} is on another agent")
+                require(
+                    self.frameworks[task.framework_id].tasks.get(task.task_id) is task,
+                    f"task {key} is unknown to its framework",
+                )
+                if task.holds_resources:
+                    held = held + task.resources
+            for outstanding in self.offers.values():
+                if outstanding.offer.agent_id == agent_id:
+                    require(bool(agent.peer), f"agent {agent_id} is away and offered")
+                    held = held + outstanding.offer.resources
+            if isinstance(self.allocator, Ledger):
+                free = self.allocator.free(agent_id)
+                require(
+                    free == agent.info.total.without(held),
+                    f"agent {agent_id}: {free} is free beside {held}",
+                )
+            require(agent.info.total.contains(held), f"agent {agent_id} is overcommitted: {held}")
+        if isinstance(self.allocator, Ledger):
+            self.allocator.check()
+        for framework_id, framework in self.frameworks.items():
+            for task in framework.tasks.values():
+                require(
+                    self.agents[task.agent_id].tasks.get((framework_id, task.task_id)) is task,
+                    f"task {task.task_id} is unknown to its agent",
+                )

@@ -1,0 +1,276 @@
+"""Sessions: ordered conversations that notice when something of them was lost.
+
+ZeroMQ loses messages without a word and delivers old ones to new processes. So the connecting side
+names each conversation with a fresh id and both sides number what they send from 1 without gaps.
+
+Rules:
+- A session is opened by the message with seq 1 on a connection that had none.
+- The binding side answers anything it cannot place (unknown session, a gap, an old epoch, another
+  cluster) with Reset; the connecting side then opens a fresh connection and introduces itself anew,
+  with its whole state. Nothing is ever repaired inside a session.
+- The connecting side sends Ping every heartbeat, the binding side answers Pong from its main loop;
+  every message counts as a sign of life. Silence for HEARTBEATS_MISSED_MAX heartbeats ends it.
+- The binding side's epoch only grows: what carries a lower one than was seen is ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mesosctl.core.machine import Close, Effect, NewId, Now, Open, Received, Send
+from mesosctl.limits import HEARTBEAT_S, HEARTBEATS_MISSED_MAX, RECONNECT_FIRST_S, RECONNECT_MAX_S
+from mesosctl.protocol.envelope import Envelope
+from mesosctl.protocol.messages.base import Message
+from mesosctl.protocol.messages.session import Bye, Ping, Pong, Reset
+
+
+@dataclass(slots=True)
+class _ServerSide:
+    id: str
+    key: str
+    heard: float
+    received: int = 0
+    sent: int = 0
+
+
+class ServerSessions:
+    """All sessions of a binding side, by the name of their connection."""
+
+    def __init__(self, cluster: str, epoch: int, heartbeat_s: float = HEARTBEAT_S) -> None:
+        self.cluster = cluster
+        self.epoch = epoch
+        self.timeout_s = heartbeat_s * HEARTBEATS_MISSED_MAX
+        # Ordered by when they were last heard, oldest first: the head is the next to time out.
+        self._sessions: dict[str, _ServerSide] = {}
+
+    def __contains__(self, peer: str) -> bool:
+        return peer in self._sessions
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def key(self, peer: str) -> str:
+        """The public key that this peer's connection proved to hold."""
+        return self._sessions[peer].key
+
+    def receive(self, event: Received, now: Now) -> tuple[Message | None, list[Effect]]:
+        """Place an envelope: the message for the caller (None: nothing to do), and what to answer.
+
+        The caller sees Bye as the last message of a session that has been closed already.
+        """
+        envelope = event.envelope
+        session = self._sessions.get(event.peer)
+        problem = self._problem(session, event)
+        if problem:
+            self._sessions.pop(event.peer, None)
+            reset = Envelope(self.cluster, self.epoch, envelope.session, 1, Reset(problem))
+            return None, [Send(event.peer, reset)]
+        if session is None:
+            session = _ServerSide(envelope.session, event.key, now.mono)
+        session.received = envelope.seq
+        session.heard = now.mono
+        self._sessions.pop(event.peer, None)
+        self._sessions[event.peer] = session
+        match envelope.message:
+            case Ping():
+                return None, self.send(event.peer, Pong())
+            case Bye():
+                del self._sessions[event.peer]
+                return envelope.message, [Close(event.peer)]
+            case message:
+                return message, []
+
+    def _problem(self, session: _ServerSide | None, event: Received) -> str:
+        envelope = event.envelope
+        if envelope.cluster and self.cluster and envelope.cluster != self.cluster:
+            return "wrong-cluster"
+        if envelope.epoch > self.epoch > 0:
+            return "stale-epoch"
+        if session is None:
+            return "" if envelope.seq == 1 else "unknown-session"
+        if session.id != envelope.session or session.key != event.key:
+            return "unknown-session"
+        return "" if envelope.seq == session.received + 1 else "gap"
+
+    def send(self, peer: str, message: Message) -> list[Effect]:
+        """The effect that sends `message` in the peer's session; none when it has no session."""
+        session = self._sessions.get(peer)
+        if session is None:
+            return []
+        session.sent += 1
+        return [
+            Send(peer, Envelope(self.cluster, self.epoch, session.id, session.sent, message)),
+        ]
+
+    def answered(self, peer: str) -> int:
+        """The sequence number of the last message of this peer: what a reply refers to."""
+        return self._sessions[peer].received
+
+    def reset(self, peer: str, code: str) -> list[Effect]:
+        """End a session of our own accord and say so."""
+        session = self._sessions.pop(peer, None)
+        if session is None:
+            return []
+        envelope = Envelope(self.cluster, self.epoch, session.id, session.sent + 1, Reset(code))
+        return [Send(peer, envelope)]
+
+    def drop(self, peer: str) -> None:
+        """Forget the session of a connection that is gone."""
+        self._sessions.pop(peer, None)
+
+    def expire(self, now: Now) -> list[str]:
+        """Forget the sessions that fell silent, and name their peers."""
+        silent = []
+        for peer, session in self._sessions.items():
+            if session.heard + self.timeout_s > now.mono:
+                break
+            silent.append(peer)
+        for peer in silent:
+            del self._sessions[peer]
+        return silent
+
+    def deadline(self) -> float | None:
+        """When the next session falls silent."""
+        for session in self._sessions.values():
+            return session.heard + self.timeout_s
+        return None
+
+    def peers(self) -> tuple[str, ...]:
+        """Every peer with a session."""
+        return tuple(self._sessions)
+
+
+class ClientSession:
+    """The connecting side of one link, kept open for good: it reconnects with jittered back-off.
+
+    `hello` makes the message that opens each session; `on_lost` is told when one ended, after it
+    was confirmed or not, and its effects are carried out before the next attempt.
+    """
+
+    def __init__(
+        self,
+        link: str,
+        hello: Callable[[], Message],
+        on_lost: Callable[[Now], list[Effect]],
+        new_id: NewId,
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
+        self.link = link
+        self.cluster = ""
+        self.epoch = 0
+        self.heartbeat_s = heartbeat_s
+        # The window over which reconnects are spread grows with the size of the cluster.
+        self.spread_s = 0.0
+        self.confirmed = False
+        self._hello = hello
+        self._on_lost = on_lost
+        self._new_id = new_id
+        self._id = ""
+        self._sent = 0
+        self._received = 0
+        self._heard = 0.0
+        self._ping_at = 0.0
+        self._open_at: float | None = None
+        self._backoff_s = RECONNECT_FIRST_S
+        self._ended = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a session is under way, confirmed or not."""
+        return bool(self._id)
+
+    def start(self, now: Now) -> list[Effect]:
+        """Open the first session at once."""
+        return self._open(now)
+
+    def _open(self, now: Now) -> list[Effect]:
+        self._id = self._new_id()
+        self._sent = self._received = 0
+        self._heard = now.mono
+        self._ping_at = now.mono + self.heartbeat_s
+        self._open_at = None
+        self.confirmed = False
+        return [Open(self.link), *self.send(self._hello())]
+
+    def confirm(self, now: Now, agents: int = 1) -> None:
+        """The other side took our introduction: later losses start with a short back-off again.
+
+        `agents` sizes the window for the next reconnect: 2 ms of a master's core for each.
+        """
+        self.confirmed = True
+        self._backoff_s = RECONNECT_FIRST_S
+        self.spread_s = agents * 0.002
+
+    def send(self, message: Message) -> list[Effect]:
+        """The effect that sends `message` in the present session; none when there is none."""
+        if not self._id:
+            return []
+        self._sent += 1
+        envelope = Envelope(self.cluster, self.epoch, self._id, self._sent, message)
+        return [Send(self.link, envelope)]
+
+    @property
+    def sent(self) -> int:
+        """The sequence number of the last message sent: what its reply refers to."""
+        return self._sent
+
+    def receive(self, envelope: Envelope, now: Now) -> tuple[Message | None, list[Effect]]:
+        """Place an envelope: the message for the caller (None: nothing), and what follows."""
+        if envelope.session != self._id or envelope.epoch < self.epoch:
+            return None, []
+        if isinstance(envelope.message, Reset):
+            # The other side forgot us: there is nothing to wait for, only the herd to avoid.
+            return None, self.lose(now)
+        if envelope.seq != self._received + 1:
+            return None, self.lose(now)
+        self._received = envelope.seq
+        self._heard = now.mono
+        self.epoch = envelope.epoch
+        self.cluster = envelope.cluster or self.cluster
+        if isinstance(envelope.message, Pong):
+            return None, []
+        return envelope.message, []
+
+    def lose(self, now: Now) -> list[Effect]:
+        """End the session and plan the next one."""
+        if not self._id:
+            return []
+        self._id = ""
+        self.confirmed = False
+        chance = int(self._new_id()[:8], 16) / 0x100000000
+        wait_s = self._backoff_s * (0.5 + chance / 2) + self.spread_s * chance
+        self._open_at = now.mono + wait_s
+        self._backoff_s = min(self._backoff_s * 2, RECONNECT_MAX_S)
+        return [Close(self.link), *self._on_lost(now)]
+
+    def end(self) -> list[Effect]:
+        """Say goodbye and never reconnect."""
+        effects = self.send(Bye())
+        self._id = ""
+        self.confirmed = False
+        self._open_at = None
+        self._ended = True
+        return effects
+
+    def tick(self, now: Now) -> list[Effect]:
+        """Reconnect, ping, or notice the silence, whichever is due."""
+        if self._ended:
+            return []
+        if not self._id:
+            due = self._open_at is not None and now.mono >= self._open_at
+            return self._open(now) if due else []
+        if now.mono >= self._heard + self.heartbeat_s * HEARTBEATS_MISSED_MAX:
+            return self.lose(now)
+        if now.mono >= self._ping_at:
+            self._ping_at = now.mono + self.heartbeat_s
+            return self.send(Ping())
+        return []
+
+    def deadline(self) -> float | None:
+        """When tick() has something to do."""
+        if self._ended:
+            return None
+        if not self._id:
+            return self._open_at
+        return min(self._ping_at, self._heard + self.heartbeat_s * HEARTBEATS_MISSED_MAX)

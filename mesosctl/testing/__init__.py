@@ -1,0 +1,1 @@
+"""Suites that plug-ins are held to; import them into a test of your own."""
