@@ -1,0 +1,191 @@
+"""Cgroup file systems: where they are mounted, and reading and writing their small files.
+
+Rules: every call takes a ready-made path and touches the kernel once (these run once per task);
+an error that a user can meet names the path, the data and the kernel's reason.
+`make_dir` and `remove_dir` stand alone so that a test can shape directories as a kernel would.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from mesosctl.errors import LimitUnavailable
+
+UNIFIED = ""
+# No O_TRUNC: the kernel ignores it for these files but does work for it.
+WRITE_FLAGS = os.O_WRONLY | os.O_CLOEXEC
+_READ_BYTES = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One cgroup hierarchy: its directory, and which part of the hierarchy is mounted there."""
+
+    directory: str
+    fs_root: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mounts:
+    """All hierarchies of this host.
+
+    `mode` is "none", "v1", "v2" or "hybrid" (v1 controllers and a cgroup2 mount side by side);
+    `v1` maps the controller to its mount, `unified` is the cgroup2 mount.
+    """
+
+    mode: str
+    v1: Mapping[str, Mount]
+    unified: Mount | None
+
+
+def parse_mounts(mountinfo: str) -> Mounts:
+    """Find the hierarchies in the text of /proc/self/mountinfo (proc(5)); the last mount wins."""
+    v1: dict[str, Mount] = {}
+    unified: Mount | None = None
+    for line in mountinfo.splitlines():
+        left, separator, right = line.partition(" - ")
+        fields, kind = left.split(), right.split()
+        if not separator or len(fields) < 6 or len(kind) < 3:
+            continue
+        mount = Mount(_unescape(fields[4]), _unescape(fields[3]))
+        if kind[0] == "cgroup2":
+            unified = mount
+        elif kind[0] == "cgroup":
+            for option in kind[2].split(","):
+                # Options such as rw or name=systemd are kept too: nobody asks for them.
+                v1[option] = mount
+    named = any(name in v1 for name in ("cpu", "memory", "pids", "cpuacct", "freezer"))
+    if unified is not None:
+        mode = "hybrid" if named else "v2"
+    else:
+        mode = "v1" if named else "none"
+    return Mounts(mode, v1, unified)
+
+
+def own_groups(text: str) -> dict[str, str]:
+    """Controller to path from the text of /proc/self/cgroup; the unified path under UNIFIED."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        _, _, rest = line.partition(":")
+        controllers, separator, path = rest.partition(":")
+        if separator:
+            for controller in controllers.split(","):
+                found[controller] = path
+    return found
+
+
+def own_directory(mount: Mount, path: str) -> str:
+    """The directory of a path from /proc/self/cgroup.
+
+    In a container the mount may show only a part of the hierarchy. A path outside that part
+    cannot be reached, and then the mount's own top is the nearest home.
+    """
+    below = path
+    if mount.fs_root != "/" and (path + "/").startswith(mount.fs_root + "/"):
+        below = path[len(mount.fs_root) :]
+    elif mount.fs_root != "/":
+        below = "/"
+    if below == "/.." or below.startswith("/../"):
+        below = "/"
+    return (mount.directory + below).rstrip("/")
+
+
+def read(path: str) -> bytes:
+    """The whole of a small file. Raises OSError, which names the path."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = os.read(descriptor, _READ_BYTES)
+        if len(data) < 4096:
+            return data
+        # Kernel files are handed out in pieces of about a page, whatever is asked for.
+        pieces = [data]
+        while data:
+            data = os.read(descriptor, _READ_BYTES)
+            pieces.append(data)
+        return b"".join(pieces)
+    finally:
+        os.close(descriptor)
+
+
+def write(path: str, data: bytes) -> None:
+    """Write one value. Raises LimitUnavailable with path, value and reason."""
+    try:
+        descriptor = os.open(path, WRITE_FLAGS)
+        try:
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise refused(f"cannot write {data.decode()!r} to {path}", error) from error
+
+
+def refused(what: str, error: OSError) -> LimitUnavailable:
+    """The error for a cgroup operation that the kernel refused."""
+    return LimitUnavailable(
+        f"{what}: {error.strerror}",
+        "check that this user may write there and that the controller is enabled",
+    )
+
+
+def number(path: str) -> int:
+    """A file that holds one number; 0 when it is gone or holds a word such as `max`."""
+    try:
+        return int(read(path))
+    except (OSError, ValueError):
+        return 0
+
+
+def keyed(path: str, key: bytes) -> int:
+    """The number after `key` in a file of `key value` lines; 0 when there is none."""
+    try:
+        data = b"\n" + read(path)
+    except OSError:
+        return 0
+    _, found, rest = data.partition(b"\n" + key + b" ")
+    return int(rest.split(None, 1)[0]) if found else 0
+
+
+def pids_in(path: str) -> list[int]:
+    """The ids in a cgroup.procs file; 0 stands for a process of a foreign pid namespace."""
+    try:
+        return [int(word) for word in read(path).split()]
+    except OSError:
+        return []
+
+
+def make_dir(path: str) -> None:
+    """Create one cgroup. Raises OSError."""
+    os.mkdir(path, 0o755)
+
+
+def remove_dir(path: str) -> None:
+    """Remove one cgroup without children or processes. Raises OSError."""
+    os.rmdir(path)
+
+
+def below(directory: str) -> Iterator[str]:
+    """Every cgroup below `directory`, children before their parents, in the order of names."""
+    try:
+        with os.scandir(directory) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return
+    for name in names:
+        path = f"{directory}/{name}"
+        yield from below(path)
+        yield path
+
+
+def has_children(directory: str) -> bool:
+    """Whether there may be cgroups inside: a directory has two links and one per directory."""
+    try:
+        return os.stat(directory).st_nlink != 2
+    except OSError:
+        return False
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)

@@ -1,0 +1,178 @@
+"""What a cgroup controller is to us, and the one holder of containers made of such controllers.
+
+Owns the order of deeds: create all directories, then write all limits, then hand out the plan to
+join; a failure undoes everything. Rules: controllers are thin and know only their own files; the
+versions of the kernel interface live in cgroup_v1 and cgroup_v2.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mesosctl.errors import LimitUnavailable, MesosctlError
+from mesosctl.isolation import cgroupfs
+from mesosctl.isolation.base import JoinPlan, Limits, Usage, Violation
+from mesosctl.isolation.tree import Tree
+
+PROBE = "_probe"
+NOTHING = Usage(0.0, 0.0, 0, None, 0)
+
+
+class Controller(Protocol):
+    """One controller: writes its limits into a container's directory and reads its counters."""
+
+    def apply(self, directory: str, limits: Limits) -> None:
+        """Write the limits. Raises LimitUnavailable."""
+
+    def usage(self, directory: str, so_far: Usage) -> Usage:
+        """`so_far` with this controller's figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How the two kernel interfaces differ.
+
+    `controllers` pairs each with the index of its hierarchy in the tree. `stop_forks(directories)`
+    makes killing provable; `kill_at_once(directory)` says whether the kernel has killed all.
+    `watch(directory)` is a descriptor that becomes readable on an OOM kill, or None.
+    """
+
+    controllers: tuple[tuple[int, Controller], ...]
+    join_file: str
+    join_by: str
+    stop_forks: Callable[[Sequence[str]], None] | None
+    kill_at_once: Callable[[str], bool] | None
+    watch: Callable[[Sequence[str]], int | None]
+    sample: Callable[[Sequence[str]], None] | None
+
+
+class Cgroups:
+    """Containers held by cgroups: the kernel limits and counts them, and knows who is inside."""
+
+    def __init__(self, tree: Tree, dialect: Dialect, home: Sequence[str]) -> None:
+        self._tree = tree
+        self._dialect = dialect
+        self._home = tuple(home)
+        self._join = "/" + dialect.join_file
+        self._watches: dict[str, int | None] = {}
+        self._known: dict[str, None] = {}
+        # Only a kernel without a memory high-water mark needs looking at now and then.
+        self.sample_interval_s = None if dialect.sample is None else 0.5
+
+    def open(self) -> None:
+        """Create the tops and prove that a container can be made. Raises LimitUnavailable."""
+        self._tree.open()
+        trial = f"{PROBE}/{os.getpid()}"
+        try:
+            self.prepare(trial, Limits(1000, 64 << 20, 64))
+        finally:
+            self.cleanup(trial)
+            self._tree.drop_framework(PROBE)
+
+    def prepare(self, container: str, limits: Limits) -> JoinPlan:
+        """Create the container inside its limits, or nothing. Raises LimitUnavailable."""
+        directories = self._tree.create(container)
+        try:
+            for index, controller in self._dialect.controllers:
+                controller.apply(directories[index], limits)
+        except MesosctlError:
+            self._tree.undo(directories)
+            raise
+        self._known[container] = None
+        join = self._join
+        return JoinPlan(tuple([d + join for d in directories]), self._home, self._dialect.join_by)
+
+    def spare(self, pid: int) -> None:
+        """Never count or signal this launcher, which passes through containers."""
+        self._tree.spare(pid)
+
+    def started(self, container: str, pid: int) -> None:
+        """Nothing to learn: the kernel knows who is inside."""
+
+    def reaped(self, container: str, user_s: float, system_s: float, peak_bytes: int) -> None:
+        """Nothing to learn: the kernel counts."""
+
+    def pids(self, container: str) -> tuple[int, ...]:
+        """The processes inside, ascending."""
+        return self._tree.processes(container)
+
+    def is_empty(self, container: str) -> bool:
+        """Whether nothing is inside."""
+        return self._tree.is_empty(container)
+
+    def signal(self, container: str, signum: int) -> int:
+        """Signal every process inside; returns how many."""
+        return self._tree.signal(container, signum)
+
+    def kill(self, container: str) -> None:
+        """SIGKILL everything inside, also what is being forked right now."""
+        directories = self._tree.directories(container)
+        at_once = self._dialect.kill_at_once
+        if at_once is not None and not self._launching(container) and at_once(directories[0]):
+            return
+        stop = self._dialect.stop_forks
+        self._tree.kill(container, None if stop is None else lambda: stop(directories))
+
+    def sample(self) -> list[Violation]:
+        """Look at what the kernel does not remember; the kernel enforces, so nobody violates."""
+        look = self._dialect.sample
+        if look is not None:
+            for container in self._known:
+                look(self._tree.directories(container))
+        return []
+
+    def usage(self, container: str) -> Usage:
+        """What the counters say; zeros once the container is gone."""
+        directories = self._tree.directories(container)
+        usage = NOTHING
+        for index, controller in self._dialect.controllers:
+            usage = controller.usage(directories[index], usage)
+        return usage
+
+    def watch_fd(self, container: str) -> int | None:
+        """A descriptor readable after an OOM kill, made when first asked for."""
+        if container not in self._watches:
+            self._watches[container] = self._dialect.watch(self._tree.directories(container))
+        return self._watches[container]
+
+    def cleanup(self, container: str) -> bool:
+        """Remove the container; False while something is inside."""
+        if not self._tree.remove(container):
+            return False
+        self._known.pop(container, None)
+        descriptor = self._watches.pop(container, None)
+        if descriptor is not None:
+            os.close(descriptor)
+        return True
+
+    def recover(self) -> tuple[str, ...]:
+        """The containers that exist; they are known from now on."""
+        found = [name for name in self._tree.containers() if not name.startswith(PROBE + "/")]
+        self._known.update(dict.fromkeys(found))
+        return tuple(found)
+
+    def close(self, remove: bool) -> None:
+        """Close what is open; `remove`: also the directories that are empty."""
+        for descriptor in self._watches.values():
+            if descriptor is not None:
+                os.close(descriptor)
+        self._watches.clear()
+        if remove:
+            self._tree.close()
+
+    def _launching(self, container: str) -> bool:
+        """Whether a spared launcher is inside: killing at once would take it along."""
+        inside = cgroupfs.pids_in(self._tree.directories(container)[0] + "/cgroup.procs")
+        return any(pid in self._tree.spared for pid in inside)
+
+
+def must_exist(path: str, what: str) -> None:
+    """Raise LimitUnavailable when the kernel does not offer `path`."""
+    if not os.path.exists(path):
+        raise LimitUnavailable(
+            f"{what} cannot be limited: this kernel has no {os.path.basename(path)}",
+            "leave it out of --isolation",
+        )
