@@ -68,11 +68,6 @@ class Signalled(Event):
     signum: int
 
 
-@dataclass(frozen=True, slots=True)
-class Disturbed(Event):
-    """Some connection to us was closed; ZeroMQ does not tell which."""
-
-
 # --- effects --------------------------------------------------------------------------------------
 class Effect:
     """Something a machine wants done."""

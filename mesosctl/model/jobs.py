@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mesosctl.limits import KILL_GRACE_S, TASK_CPUS_MILLI, TASK_MEM_BYTES
-from mesosctl.model.tasks import Reason, TaskState
+from mesosctl.model.tasks import Reason, StatusUpdate, TaskState
+
+SIGKILL = 9
+SIGTERM = 15
 
 
 class BatchState(StrEnum):
@@ -172,3 +175,25 @@ class JobView:
     cpus_milli: int = 0
     mem_bytes: int = 0
     command: str = ""
+
+
+def exit_code(update: StatusUpdate) -> int:
+    """What a command that passes on a task's end exits with (cli: `mesosctl help exit-codes`).
+
+    0 only for a task that finished; `update` has to be terminal.
+    """
+    match update.state:
+        case TaskState.FINISHED:
+            return 0
+        case TaskState.KILLED:
+            return 128 + (update.signal or SIGTERM)
+        case TaskState.FAILED if update.reason is Reason.MEMORY_LIMIT:
+            return 128 + SIGKILL
+        case TaskState.FAILED if update.reason is Reason.TIME_LIMIT:
+            return 124
+        case TaskState.FAILED if update.signal:
+            return 128 + update.signal
+        case TaskState.FAILED:
+            return update.exit_code or 125
+        case _:
+            return 125

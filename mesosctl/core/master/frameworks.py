@@ -174,6 +174,7 @@ def deadline(state: MasterState) -> float | None:
 
 def _set_demand(state: MasterState, framework: FrameworkRecord, demand: Demand | None) -> None:
     framework_id = framework.info.framework_id
+    framework.states_demand = demand is not None
     if demand is None:
         state.allocator.set_demand(framework_id, None, None)
     else:

@@ -15,7 +15,6 @@ from typing import Any
 
 from mesosctl.allocation.base import Allocator
 from mesosctl.core.machine import (
-    Disturbed,
     Effect,
     Event,
     NewId,
@@ -23,6 +22,7 @@ from mesosctl.core.machine import (
     PeerLost,
     Put,
     Received,
+    Signalled,
     Started,
     Stop,
     Tick,
@@ -37,7 +37,9 @@ from mesosctl.protocol.messages import agent as agent_messages
 from mesosctl.protocol.messages import framework as framework_messages
 from mesosctl.protocol.messages import query
 from mesosctl.protocol.messages.base import Message
-from mesosctl.protocol.messages.session import Bye, Pong, Refusal
+from mesosctl.protocol.messages.session import Bye, Refusal
+
+SIGHUP = 1
 
 Handler = Callable[[MasterState, str, Any, Now], list[Effect]]
 
@@ -75,13 +77,6 @@ class KeysChanged(Event):
     principals: Mapping[str, Principal]
 
 
-@dataclass(frozen=True, slots=True)
-class StopRequested(Event):
-    """The operator ends the master. `child` names the framework it started, empty for none."""
-
-    child: str
-
-
 class MasterMachine:
     """Soft state of the cluster behind handle(); see core/master/state.py."""
 
@@ -101,7 +96,10 @@ class MasterMachine:
         offer_timeout_s: float = OFFER_TIMEOUT_S,
         agent_timeout_s: float = AGENT_TIMEOUT_S,
         allocation_interval_s: float = ALLOCATION_INTERVAL_S,
+        child: str = "",
     ) -> None:
+        # The name of the framework that this master started and takes along when it stops.
+        self._child = child
         self.state = MasterState(
             sessions=ServerSessions(cluster, epoch),
             allocator=allocator,
@@ -133,12 +131,13 @@ class MasterMachine:
                 value = {"cluster": sessions.cluster, "epoch": sessions.epoch}
                 self._round_at = now.mono + self.state.allocation_interval_s
                 return [Put("meta", "cluster", value)]
-            case Disturbed():
-                return self._probe()
             case KeysChanged(principals=principals):
                 self.state.principals = principals
                 return []
-            case StopRequested(child=child):
+            case Signalled(signum=signum) if signum != SIGHUP:
+                # What the child has queued stays on its disk; a signal to its group would not
+                # reach it, for it has a session of its own.
+                child = self._child
                 farewell = queries.stop_framework(self.state, child) if child else []
                 return [*farewell, Stop(0, "asked to stop")]
             case _:
@@ -186,16 +185,6 @@ class MasterMachine:
             return frameworks.on_framework_away(self.state, framework_id, now)
         return []
 
-    def _probe(self) -> list[Effect]:
-        """Somebody hung up: a message to each shows who, for sending to a closed one fails.
-
-        Only sessions whose loss matters before their silence would tell are tried.
-        """
-        effects: list[Effect] = []
-        for peer in (*self.state.framework_of_peer, *self.state.agent_of_peer):
-            effects += self.state.send(peer, Pong())
-        return effects
-
     def _tick(self, now: Now) -> list[Effect]:
         state = self.state
         effects: list[Effect] = []
@@ -236,4 +225,4 @@ class MasterMachine:
         self.state.check()
 
 
-__all__ = ["DISPATCH", "KeysChanged", "MasterMachine", "RoleSettings", "StopRequested"]
+__all__ = ["DISPATCH", "KeysChanged", "MasterMachine", "RoleSettings"]

@@ -86,6 +86,8 @@ class FrameworkRecord:
     remove_at: float | None = None
     # How long the next unanswered offer filters an agent; 0 while the framework answers.
     silent_s: float = 0.0
+    # Whether it told what it wants; otherwise the size of what it launched last stands for it.
+    states_demand: bool = False
     tasks: dict[TaskId, TaskRecord] = field(default_factory=dict)
 
     @property
