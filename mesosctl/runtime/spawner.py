@@ -1,0 +1,340 @@
+"""The spawner: the expendable process that starts tasks and is their parent.
+
+The executor starts it with spawner_orders.start_command and talks to it over one stream socket;
+when the executor dies it dies too, its tasks do not. It imports only the standard library and its
+siblings rawcalls and spawner_launch, so that it starts quickly and has little to go wrong.
+
+Rules it keeps, on which the executor relies:
+- One thread does the work, and a second one the launches that stay root. Each has a directory and
+  umask of its own; they alone join cgroups and take on users' ids, while the leader of the process
+  keeps root's ids and its own cgroups (version 2 can only move the whole process).
+- The two differ in their capabilities: see give_up_capabilities.
+- No order is begun, and no dead child is reaped, before every earlier report is in the socket. So
+  after this process was killed the oldest order without a report is the only one that may have
+  begun, and the status of every child it had not reported is still to be had by the executor.
+- After every launch the thread is again who and where it was, checked by reading back. If that
+  fails the process ends at once: it must never serve another task from inside this one.
+- The three streams are opened before the task is started, so that an error number belongs to the
+  one stage that is named with it.
+
+Messages, both ways: a length of 4 bytes, big-endian, then JSON in ASCII. Orders are those of
+spawner_orders.SpawnOrder; an order whose stdin is "fd" carries one descriptor. What changes in
+either file must change in the other.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import queue
+import resource
+import select
+import signal
+import socket
+import struct
+import sys
+import threading
+from collections import deque
+
+TYPE_CHECKING = False  # The name that type checkers know, without importing typing at each start.
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from mesosctl.runtime import rawcalls, spawner_launch
+
+    Order = dict[str, Any]
+elif __package__:
+    from mesosctl.runtime import rawcalls, spawner_launch
+else:
+    import rawcalls
+    import spawner_launch
+
+HEADER = struct.Struct(">I")
+FRAME_LIMIT_BYTES = 16 * 1024 * 1024
+READ_BYTES = 256 * 1024
+PENDING_ORDERS_LIMIT = 64
+NOFILE_SOFT = 1024
+NOFILE_HARD = 524_288
+EXIT_BROKEN = 70
+
+# Made once: json.dumps makes an encoder at each call that asks for no blanks.
+encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+class Channel:
+    """The socket to the executor: orders and descriptors in, reports out, never blocking."""
+
+    def __init__(self, stream: socket.socket) -> None:
+        self._stream = stream
+        self._unsent = bytearray()
+        self._received = bytearray()
+        self._descriptors: deque[int] = deque()
+        self.orders: deque[tuple[Order, int | None]] = deque()
+        stream.setblocking(False)
+
+    @property
+    def clear(self) -> bool:
+        """Whether every report is in the socket, where the executor finds it if we die."""
+        return not self._unsent
+
+    def report(self, report: "Order") -> None:
+        """Send one report, or keep what the socket does not take now."""
+        body = encode(report).encode("ascii")
+        self._unsent += HEADER.pack(len(body)) + body
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what is kept, as far as the socket takes it; EOFError when nobody is there."""
+        try:
+            while self._unsent:
+                del self._unsent[: self._stream.send(self._unsent)]
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise EOFError from error
+
+    def receive(self) -> None:
+        """Take in one read of orders; EOFError when the executor is gone."""
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._stream, READ_BYTES, 8)
+        except BlockingIOError:
+            return
+        except ConnectionError as error:
+            raise EOFError from error
+        if not data:
+            raise EOFError
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+        self._descriptors.extend(descriptors)
+        self._received += data
+        while len(self._received) >= HEADER.size:
+            (length,) = HEADER.unpack_from(self._received)
+            if length > FRAME_LIMIT_BYTES:
+                raise ValueError(f"an order of {length} bytes")
+            end = HEADER.size + length
+            if len(self._received) < end:
+                break
+            order = json.loads(str(self._received[HEADER.size : end], "ascii"))
+            del self._received[:end]
+            # Descriptors arrive in the order of the orders they belong to, at the latest with
+            # their last byte.
+            carried = self._descriptors.popleft() if order["stdin"] == "fd" else None
+            self.orders.append((order, carried))
+
+
+class Spawner:
+    """The loop of the working thread: orders, launches, and deaths of children."""
+
+    def __init__(self, stream: socket.socket, errands: "Errands | None") -> None:
+        self._stream = stream
+        self._channel = Channel(stream)
+        self._errands = errands
+        self._launcher = Launcher()
+        self._signals = rawcalls.signalfd(signal.SIGCHLD)
+        self._deaths_wait = False
+        self._unreaped: int | None = None
+
+    def run(self) -> None:
+        """Serve until the executor goes away, which raises EOFError."""
+        poll = select.poll()
+        poll.register(self._signals, select.POLLIN)
+        channel = self._channel
+        channel.report({"op": "ready"})
+        while True:
+            room = len(channel.orders) < PENDING_ORDERS_LIMIT
+            interest = (select.POLLIN if room else 0) | (0 if channel.clear else select.POLLOUT)
+            poll.register(self._stream, interest)
+            busy = channel.clear and (bool(channel.orders) or self._deaths_wait)
+            ready = dict(poll.poll(0 if busy else None))
+            if self._signals in ready:
+                # Emptied before looking, so that a death while we look raises it again.
+                os.read(self._signals, 4096)
+                self._deaths_wait = True
+            if ready.get(self._stream.fileno(), 0) & ~select.POLLOUT:
+                channel.receive()
+            channel.flush()
+            self._report_deaths()
+            if channel.clear and channel.orders:
+                channel.report(self._launch(*channel.orders.popleft()))
+
+    def _report_deaths(self) -> None:
+        """Report children that have died, each reaped only once its report is in the socket."""
+        while self._channel.clear:
+            if self._unreaped is not None:
+                os.waitpid(self._unreaped, 0)
+                self._unreaped = None
+            death = rawcalls.peek_exit() if self._deaths_wait else None
+            if death is None:
+                self._deaths_wait = False
+                return
+            self._unreaped = death[0]
+            names = ("pid", "status", "utime_s", "stime_s", "maxrss_bytes")
+            self._channel.report({"op": "exited", **dict(zip(names, death, strict=True))})
+
+    def _launch(self, order: "Order", stdin_fd: int | None) -> "Order":
+        """Carry out one order on the thread that may; returns the report."""
+        if self._errands is None or order["uid"]:
+            return self._launcher.launch(order, stdin_fd)
+        return self._errands.run(order, stdin_fd)
+
+
+class Launcher:
+    """One thread's way into a task's limits, ids and directory, and back. Made on that thread."""
+
+    def __init__(self) -> None:
+        rawcalls.unshare(rawcalls.CLONE_FS)
+        self._identity = spawner_launch.Identity()
+        self._thread_id = b"%d" % rawcalls.gettid()
+        self._null_fd = os.open(os.devnull, os.O_RDWR)
+
+    def launch(self, order: "Order", stdin_fd: int | None) -> "Order":
+        """Carry out one order and return its report. Raises OSError when there is no way back."""
+        opened = [] if stdin_fd is None else [stdin_fd]
+        try:
+            pid, fell_back = self._start_as_told(order, stdin_fd, opened)
+            return {"op": "spawned", "id": order["id"], "pid": pid, "cwd_fallback": fell_back}
+        except (spawner_launch.LaunchFailure, ValueError) as failure:
+            # A ValueError is a NUL or a lone surrogate in a string: the order's fault, not ours.
+            if isinstance(failure, ValueError):
+                text = f"cannot start {order['argv'][0]!r}: {failure}"
+                failure = spawner_launch.LaunchFailure("exec", errno.EINVAL, text, 126)
+            return {
+                "op": "failed",
+                "id": order["id"],
+                "stage": failure.stage,
+                "errno": failure.number,
+                "text": failure.text,
+                "exit_code": failure.exit_code,
+            }
+        finally:
+            for descriptor in opened:
+                os.close(descriptor)
+
+    def _start_as_told(
+        self, order: "Order", stdin_fd: int | None, opened: list[int]
+    ) -> tuple[int, bool]:
+        """Enter the task's limits, ids and directory, start it, and come back whatever happened."""
+        switches = order["uid"] is not None
+        try:
+            spawner_launch.join_cgroups(order, self._thread_id)
+            os.umask(order["umask"])
+            if switches:
+                self._identity.become(order["uid"], order["gid"], order["groups"])
+            fell_back = spawner_launch.enter_directory(order)
+            streams = spawner_launch.open_streams(order, self._null_fd, stdin_fd, opened)
+            return spawner_launch.execute(order, streams), fell_back
+        finally:
+            if switches:
+                self._identity.step_back()
+            os.chdir("/")
+            os.umask(0o077)
+            if order["join"]:
+                self._go_home(order)
+
+    def _go_home(self, order: "Order") -> None:
+        """Leave the task's cgroups again. Raises OSError: the process must end."""
+        text = self._thread_id if order["by"] == "thread" else b"%d" % os.getpid()
+        for path in order["home"]:
+            spawner_launch.write_file(path, text)
+
+
+def prepare(parent_pid: int) -> None:
+    """Set once what is the same for every task, before the working thread starts. OSError."""
+    rawcalls.prctl(rawcalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        raise EOFError("the executor died before this process was ready")
+    rawcalls.prctl(rawcalls.PR_SET_NO_NEW_PRIVS, 1)
+    # The ambient set survives a change of user as long as a saved id is 0, and then execve too.
+    rawcalls.prctl(rawcalls.PR_CAP_AMBIENT, rawcalls.PR_CAP_AMBIENT_CLEAR_ALL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    hard = NOFILE_HARD if hard == resource.RLIM_INFINITY else min(hard, NOFILE_HARD)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, NOFILE_SOFT), hard))
+    os.chdir("/")
+    # Blocked here, so in every thread: deaths are read from a descriptor instead.
+    signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGCHLD})
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+class Errands:
+    """The thread that launches what stays root, one order at a time, for the loop to wait on."""
+
+    def __init__(self) -> None:
+        self._orders: queue.SimpleQueue[tuple[Order, int | None]] = queue.SimpleQueue()
+        self._reports: queue.SimpleQueue[Order] = queue.SimpleQueue()
+
+    def run(self, order: "Order", stdin_fd: int | None) -> "Order":
+        """Have an order carried out and return its report."""
+        self._orders.put((order, stdin_fd))
+        return self._reports.get()
+
+    def serve(self) -> None:
+        """Carry out orders for ever, on the thread that calls this."""
+        launcher = Launcher()
+        while True:
+            self._reports.put(launcher.launch(*self._orders.get()))
+
+
+def give_up_capabilities() -> None:
+    """Keep of root's capabilities in this thread the two that change ids, and those from tasks.
+
+    no_new_privs lets a program with file capabilities (ping, for one) have those that the thread
+    executing it has, and ours has root's permitted set still, to step back with. So it keeps none
+    but these two, and programs that ask for them are refused by the bounding set. An empty
+    bounding set would do alone, but the kernel refuses every program with capabilities then,
+    where this way ping starts without them. In a container without CAP_SETPCAP or without these
+    two nothing is left to give away, or no user to become.
+    """
+    kept = (rawcalls.CAP_SETUID, rawcalls.CAP_SETGID)
+    with contextlib.suppress(OSError):
+        for capability in kept:
+            rawcalls.prctl(rawcalls.PR_CAPBSET_DROP, capability)
+    with contextlib.suppress(OSError):
+        rawcalls.set_capabilities(kept)
+
+
+def serve(stream: socket.socket, errands: "Errands | None") -> None:
+    """Run the loop; raises EOFError when the executor is gone."""
+    if errands is not None:
+        give_up_capabilities()
+    Spawner(stream, errands).run()
+
+
+def to_the_end(name: str, function: "Callable[..., None]", *arguments: object) -> None:
+    """Run a thread's function; the process ends with it, never half alive."""
+    try:
+        rawcalls.set_thread_name(name)
+        function(*arguments)
+    except EOFError:
+        os._exit(0)
+    except BaseException as error:
+        # Whatever it is, this thread may be in a task's cgroup or under its ids.
+        os.write(2, f"spawner {os.getpid()} ends: {type(error).__name__}: {error}\n".encode())
+    os._exit(EXIT_BROKEN)
+
+
+def main(arguments: list[str]) -> int:
+    """Serve on the inherited socket whose descriptor is the first argument; returns exit status.
+
+    The second argument is the executor's pid. Never returns once the loop runs.
+    """
+    stream = socket.socket(fileno=int(arguments[0]))
+    stream.set_inheritable(False)
+    os.closerange(stream.fileno() + 1, 1 << 20)
+    try:
+        prepare(int(arguments[1]))
+    except EOFError:
+        return 0
+    except (OSError, RuntimeError) as error:
+        print(f"spawner {os.getpid()} cannot start: {error}", file=sys.stderr)
+        return EXIT_BROKEN
+    rawcalls.set_thread_name("mesosctl-spawn")
+    errands = Errands() if os.geteuid() == 0 else None
+    if errands is not None:
+        start = ("mesosctl-root", errands.serve)
+        threading.Thread(target=to_the_end, args=start, daemon=True).start()
+    worker = threading.Thread(target=to_the_end, args=("mesosctl-launch", serve, stream, errands))
+    worker.start()
+    worker.join()
+    return EXIT_BROKEN

@@ -1,0 +1,386 @@
+"""The executor's handle on its spawner: orders out, reports in, and what a dead spawner left.
+
+Made for a poller loop: nothing here blocks except restart() and stop(), which wait for the end of
+a process that was just killed. Rules:
+- One link belongs to one thread, the executor's main thread: the kernel ends the spawner when the
+  thread that started it ends.
+- At most WINDOW orders are with the spawner; the rest wait here. The spawner begins none before
+  its earlier reports are in the socket, so when it is dead and the socket is drained, the oldest
+  order without a report may have begun and every other has certainly not: those go to the next
+  spawner by themselves.
+- A descriptor handed over for standard input stays open here until its order is reported.
+
+Messages are described in spawner.py; the two files change together.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mesosctl.errors import InvariantBroken
+from mesosctl.runtime import rawcalls
+from mesosctl.runtime.spawner import HEADER
+from mesosctl.runtime.spawner_orders import (
+    Exited,
+    Report,
+    Spawned,
+    SpawnerDied,
+    SpawnFailed,
+    SpawnOrder,
+    encode,
+    start_command,
+)
+
+__all__ = [
+    "Exited",
+    "Report",
+    "SpawnFailed",
+    "SpawnOrder",
+    "Spawned",
+    "SpawnerDied",
+    "SpawnerLink",
+    "become_subreaper",
+]
+
+WINDOW = 8
+READ_BYTES = 256 * 1024
+SPAWNER_FD = 3
+_PF_EXITING = 0x4  # include/linux/sched.h
+
+
+@dataclass(slots=True)
+class _Pending:
+    order: SpawnOrder
+    frame: bytes
+    stdin_fd: int | None
+    sent_boottime_s: float = 0.0
+
+
+def become_subreaper() -> None:
+    """Make this process the parent of every orphan below it. Call once, before start().
+
+    Without it the children of a dead spawner go to init and their exit codes are lost. OSError.
+    """
+    rawcalls.prctl(rawcalls.PR_SET_CHILD_SUBREAPER, 1)
+
+
+class SpawnerLink:
+    """The handle on one spawner at a time. Not thread-safe; see the module's rules."""
+
+    def __init__(self, window: int = WINDOW) -> None:
+        self._window = window
+        self._stream: socket.socket | None = None
+        self._pid = 0
+        self._status: int | None = None
+        self._ready = False
+        self._unsent = b""
+        self._received = bytearray()
+        self._waiting: deque[_Pending] = deque()
+        self._sent: deque[_Pending] = deque()
+        self._reports: list[Report] = []
+        self._tasks: dict[int, str] = {}
+        self._last_exited = 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether a spawner was started whose end we have not seen."""
+        return self._stream is not None
+
+    @property
+    def pid(self) -> int:
+        """The pid of the spawner, 0 when there is none."""
+        return self._pid if self.alive else 0
+
+    @property
+    def in_flight(self) -> str | None:
+        """The oldest order that is with the spawner and not reported."""
+        return self._sent[0].order.id if self._sent else None
+
+    @property
+    def queued(self) -> tuple[str, ...]:
+        """The ids of all orders not reported, oldest first, the one in flight included."""
+        return tuple(pending.order.id for pending in (*self._sent, *self._waiting))
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether the poller should wait for room to send too, and then call read()."""
+        return self.alive and (bool(self._unsent) or self._has_sendable())
+
+    def fileno(self) -> int:
+        """The descriptor to poll, -1 when no spawner is alive. It is another after restart()."""
+        return self._stream.fileno() if self._stream is not None else -1
+
+    def start(self) -> None:
+        """Start a spawner and send it what waits. Raises OSError; RuntimeError if one is alive."""
+        if self._stream is not None:
+            raise RuntimeError("a spawner is alive already")
+        ours, theirs = socket.socketpair()
+        null = os.devnull
+        try:
+            self._pid = os.posix_spawn(
+                sys.executable,
+                start_command(SPAWNER_FD, os.getpid()),
+                {key: os.environ[key] for key in ("LD_LIBRARY_PATH",) if key in os.environ},
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), SPAWNER_FD),
+                    (os.POSIX_SPAWN_OPEN, 0, null, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, null, os.O_WRONLY, 0),
+                ],
+                # A session of its own keeps Ctrl-C at the executor's terminal away from it.
+                setsid=True,
+                setsigmask=(),
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        self._stream, self._status, self._ready = ours, None, False
+        self._unsent = b""
+        self._received.clear()
+        self._send_waiting()
+
+    def restart(self) -> list[Report]:
+        """End the spawner if it lives, as stop() does, and start another with what waits."""
+        reports = self.stop()
+        self.start()
+        return reports
+
+    def stop(self) -> list[Report]:
+        """Kill the spawner and return its last reports, SpawnerDied being the last of them.
+
+        Its tasks live on as children of this process; what comes of them tells reap_orphans().
+        """
+        if self.alive:
+            self._kill_and_wait()
+            while self.alive:
+                self._receive()
+        return self._take_reports()
+
+    def spawn(self, order: SpawnOrder, stdin_fd: int | None = None) -> None:
+        """Queue an order; takes over stdin_fd, which must be given when stdin is "fd".
+
+        Raises ValueError for an order that cannot be sent; stdin_fd then stays the caller's.
+        """
+        if (stdin_fd is not None) != (order.stdin == "fd"):
+            raise ValueError(f"order {order.id}: stdin 'fd' and a descriptor go together")
+        self._waiting.append(_Pending(order, encode(order), stdin_fd))
+        self._send_waiting()
+
+    def cancel(self, order_id: str) -> bool:
+        """Take back an order that is not yet with the spawner; False when it is, or is unknown."""
+        for pending in self._waiting:
+            if pending.order.id == order_id:
+                self._waiting.remove(pending)
+                _close(pending)
+                return True
+        return False
+
+    def read(self) -> list[Report]:
+        """Return what happened, without blocking; call when fileno() is readable (or writable)."""
+        self._receive()
+        self._send_waiting()
+        return self._take_reports()
+
+    def reap_orphans(self) -> list[Report]:
+        """Reap our dead children and return what happened; call on SIGCHLD and after a death.
+
+        They are the tasks of a dead spawner and, at any time, processes that tasks left behind
+        (Exited without id). Reports of the spawner found on the way come first. Nothing else in
+        the process may wait for children.
+        """
+        while (death := rawcalls.peek_exit()) is not None:
+            pid = death[0]
+            if pid == self._pid and self._status is None:
+                _, self._status = os.waitpid(pid, 0)
+                self._receive()
+                continue
+            if pid not in self._tasks and self.alive:
+                # Were it a task, its spawner would be dead, and who it is would be in the socket.
+                self._receive()
+                if not self.alive:
+                    continue
+            os.waitpid(pid, 0)
+            task = self._tasks.pop(pid, None)
+            self._reports.append(Exited(task, *death))
+        return self._take_reports()
+
+    def _take_reports(self) -> list[Report]:
+        reports, self._reports = self._reports, []
+        return reports
+
+    def _has_sendable(self) -> bool:
+        return bool(self._waiting) and len(self._sent) < self._window
+
+    def _send_waiting(self) -> None:
+        """Send as far as the window and the socket allow."""
+        if self._stream is None:
+            return
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[self._stream.send(self._unsent) :]
+            while self._has_sendable() and not self._unsent:
+                pending = self._waiting[0]
+                fds = [] if pending.stdin_fd is None else [pending.stdin_fd]
+                pending.sent_boottime_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+                sent = socket.send_fds(self._stream, [pending.frame], fds)
+                self._unsent = pending.frame[sent:]
+                self._sent.append(self._waiting.popleft())
+        except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+            # Full, and wants_write says so; or dead, which reading finds out in its turn.
+            return
+
+    def _receive(self) -> None:
+        """Take in every report that is in the socket, and the spawner's death."""
+        while self._stream is not None:
+            try:
+                data = self._stream.recv(READ_BYTES)
+            except BlockingIOError:
+                return
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                self._bury()
+                return
+            self._received += data
+            while len(self._received) >= HEADER.size:
+                (length,) = HEADER.unpack_from(self._received)
+                end = HEADER.size + length
+                if len(self._received) < end:
+                    break
+                body = json.loads(str(self._received[HEADER.size : end], "ascii"))
+                del self._received[:end]
+                self._take_in(body)
+
+    def _take_in(self, body: dict[str, Any]) -> None:
+        """Turn one message of the spawner into a report and keep the books."""
+        kind = body.pop("op")
+        if kind == "exited":
+            pid = body["pid"]
+            self._last_exited = pid
+            self._reports.append(Exited(self._tasks.pop(pid, None), **body))
+        elif kind == "ready":
+            self._ready = True
+        else:
+            pending = self._sent.popleft()
+            _close(pending)
+            if pending.order.id != body["id"]:
+                raise InvariantBroken(f"spawner answered {body['id']} before {pending.order.id}")
+            if kind == "spawned":
+                self._tasks[body["pid"]] = body["id"]
+                self._last_exited = 0
+                self._reports.append(Spawned(**body))
+            else:
+                self._reports.append(SpawnFailed(**body))
+
+    def _kill_and_wait(self) -> None:
+        """Make sure that the spawner is dead, all its threads with it, and reap it."""
+        if self._status is None:
+            os.kill(self._pid, signal.SIGKILL)
+            _, self._status = os.waitpid(self._pid, 0)
+
+    def _bury(self) -> None:
+        """Put the books in order after the socket ended: what began, what did not."""
+        # A process closes its files before its children become ours: only waiting makes it sure.
+        self._kill_and_wait()
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        if self._last_exited:
+            # It may have died between reporting this end and reaping it: not to be told again.
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._last_exited, os.WNOHANG)
+            self._last_exited = 0
+        in_flight, found = None, None
+        # What was not sent whole, or before a spawner was there to read it, has not begun.
+        unbegun = len(self._sent) == 1 and bool(self._unsent)
+        if self._sent and self._ready and not unbegun:
+            pending = self._sent.popleft()
+            _close(pending)
+            in_flight = pending.order.id
+            found = self._find(pending)
+            if found is not None:
+                self._tasks[found] = in_flight
+        self._waiting.extendleft(reversed(self._sent))
+        self._sent.clear()
+        self._unsent = b""
+        self._reports.append(SpawnerDied(in_flight, found, self._status or 0, self._ready))
+
+    def _find(self, pending: _Pending) -> int | None:
+        """Return the pid of the process that an unreported order started, None if it did not.
+
+        Our children are now all the dead spawner's tasks and what tasks left behind. The order's
+        own process is the oldest of those in its cgroups. Without cgroups, and in version 1 for
+        one that is dead already (the kernel then shows "/"), it is the oldest since the order was
+        sent that leads a session or has not left the spawner's yet.
+        """
+        best: tuple[bool, int, int] | None = None
+        earliest = pending.sent_boottime_s * os.sysconf("SC_CLK_TCK")
+        join = pending.order.join
+        for pid in sorted(int(entry) for entry in os.listdir("/proc") if entry.isdigit()):
+            stat = _read_stat(pid)
+            if stat is None or stat.parent != os.getpid() or pid in self._tasks:
+                continue
+            # Start times are cut to whole ticks, so one that began later can look earlier.
+            if stat.start_ticks + 1 < earliest:
+                continue
+            certain = bool(join) and _is_in_cgroups(pid, join)
+            likely = stat.session in (pid, self._pid) and (stat.exiting or not join)
+            if certain or likely:
+                found = (not certain, stat.start_ticks, pid)
+                best = found if best is None else min(best, found)
+        return best[2] if best else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Stat:
+    parent: int
+    session: int
+    exiting: bool
+    start_ticks: int
+
+
+def _read_stat(pid: int) -> _Stat | None:
+    """Read what proc(5) says of a process, zombies included; None when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # The name in parentheses may hold anything; the fields are counted from behind it.
+    fields = text[text.rindex(b")") + 2 :].split()
+    return _Stat(
+        parent=int(fields[1]),
+        session=int(fields[3]),
+        exiting=bool(int(fields[6]) & _PF_EXITING),
+        start_ticks=int(fields[19]),
+    )
+
+
+def _is_in_cgroups(pid: int, join: tuple[str, ...]) -> bool:
+    """Whether a process is in the cgroups whose files are given.
+
+    Compared by the last two directories, because the mount and the process may see the levels
+    above from different roots.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return False
+    tails = [Path(line.split(":", 2)[2].removesuffix(" (deleted)")).parts[-2:] for line in lines]
+    return all(Path(path).parent.parts[-2:] in tails for path in join)
+
+
+def _close(pending: _Pending) -> None:
+    """Close the descriptor that was handed over for standard input."""
+    if pending.stdin_fd is not None:
+        os.close(pending.stdin_fd)
+        pending.stdin_fd = None
