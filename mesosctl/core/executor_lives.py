@@ -1,0 +1,380 @@
+"""The lives of an executor's tasks: from the order to start one to the removal of its container.
+
+Owns the table of tasks, their timers, the flow of their standard input and the updates that tell
+of them. The machine in executor.py owns the conversation with the agent and the process's own end.
+
+Rules:
+- Nothing of a task is alive when its terminal update is made.
+- A kill that is repeated can only come sooner.
+- A task id that is known, until the agent has taken its end, is never started again.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+
+from mesosctl.core.executor_effects import (
+    ContainerBusy,
+    ContainerEmptied,
+    Drain,
+    FeedStdin,
+    KillContainer,
+    LaunchFailed,
+    LimitExceeded,
+    MainExited,
+    Prepare,
+    Remove,
+    RemoveFailed,
+    Sample,
+    SignalContainer,
+    Spawn,
+    StdinProgress,
+    TaskStarted,
+)
+from mesosctl.core.executor_stdin import StdinFlow
+from mesosctl.core.executor_task import SIGTERM, Phase, Step, Task, classify, update
+from mesosctl.core.executor_updates import Updates
+from mesosctl.core.machine import Effect, Log, NewId, Now
+from mesosctl.errors import require
+from mesosctl.limits import CPUS_MILLI_MIN, KILL_AGAIN_S, KILL_GRACE_MAX_S
+from mesosctl.model.ids import FrameworkId
+from mesosctl.model.tasks import Reason, TaskState, Usage
+from mesosctl.protocol.messages.agent import ExecutorLaunch, ExecutorTask, TaskKill
+from mesosctl.protocol.messages.base import Message
+from mesosctl.protocol.messages.streams import StdinTaken, WriteStdin
+
+# Starts under way at once: enough to keep the spawner busy, few enough that a kill of a waiting
+# task finds it waiting, and that a burst of launches does not make a burst of cgroups.
+STARTS_MAX = 16
+DRAIN_AGAIN_S = 0.001
+REMOVE_AGAIN_S = 0.01
+REMOVE_TRIES = 10
+_NOTHING = Usage()
+
+
+class TaskLives:
+    """All tasks of an executor. `send` makes the effects that send a message to the agent."""
+
+    def __init__(
+        self,
+        new_id: NewId,
+        send: Callable[[Message], list[Effect]],
+        sample_interval_s: float | None,
+    ) -> None:
+        self.framework_id = FrameworkId("")
+        self.updates = Updates()
+        self._new_id = new_id
+        self._send = send
+        self._sample_interval_s = sample_interval_s
+        self._tasks: dict[str, Task] = {}
+        self._queue: deque[str] = deque()
+        self._starts = 0
+        self._running = 0
+        # Containers that could not be removed: when to try again, and how often it was tried.
+        self._removing: dict[str, tuple[float, int]] = {}
+        # When to look at which container; what is due stands in the task itself.
+        self._alarms: list[tuple[float, str]] = []
+        self._sample_at: float | None = None
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether there is no task and no container left."""
+        return not self._tasks and not self._removing
+
+    def reports(self) -> tuple[ExecutorTask, ...]:
+        """Every task that has not ended, as the agent is told of it."""
+        return tuple(
+            [
+                ExecutorTask(task.launch.task.task_id, task.state, task.pid)
+                for task in self._tasks.values()
+            ]
+        )
+
+    # --- starting ---------------------------------------------------------------------------------
+    def run(self, launches: tuple[ExecutorLaunch, ...], now: Now) -> list[Effect]:
+        """Start these, except what is known already."""
+        for launch in launches:
+            container = launch.container
+            if container in self._tasks or self.updates.has_ended(container):
+                continue
+            if container != self._container(launch.task.task_id):
+                self.drop(launch, self.framework_id, "its container has a wrong name", now)
+                continue
+            stdin = StdinFlow() if launch.task.command.stdin == "stream" else None
+            self._tasks[container] = Task(launch, stdin=stdin)
+            self._queue.append(container)
+        return self._start_more()
+
+    def drop(
+        self, launch: ExecutorLaunch, framework_id: FrameworkId, problem: str, now: Now
+    ) -> None:
+        """Say that a task will certainly not be started here."""
+        container = f"{framework_id}/{launch.task.task_id}"
+        if container in self._tasks or self.updates.has_ended(container):
+            return
+        step = Step(TaskState.DROPPED, Reason.EXECUTOR_TERMINATED, f"never started: {problem}")
+        made = update(Task(launch), framework_id, self._new_id(), now.wall, step, None)
+        self.updates.put(container, made, now.mono)
+
+    def _container(self, task_id: str) -> str:
+        return f"{self.framework_id}/{task_id}"
+
+    def _start_more(self) -> list[Effect]:
+        effects: list[Effect] = []
+        while self._queue and self._starts < STARTS_MAX:
+            container = self._queue.popleft()
+            task = self._tasks.get(container)
+            if task is None or task.phase is not Phase.WAITING:
+                continue
+            task.phase = Phase.ORDERED
+            self._starts += 1
+            info = task.launch.task
+            cpus_milli = max(CPUS_MILLI_MIN, info.resources.cpus_milli)
+            mem_bytes = info.resources.mem_bytes or None
+            effects.append(Prepare(container, cpus_milli, mem_bytes, info.pids_max))
+            effects.append(Spawn(task.launch))
+        return effects
+
+    def started(self, event: TaskStarted, now: Now) -> list[Effect]:
+        """The first process runs: say so, start the clock, and do what waited for it."""
+        container = event.container
+        task = self._expect(container, Phase.ORDERED)
+        task.phase = Phase.RUNNING
+        self._starts -= 1
+        self._running += 1
+        task.pid, task.note, task.started_at = event.pid, event.note, now.wall
+        info = task.launch.task
+        if info.time_limit_s is not None:
+            task.limit_due = now.mono + info.time_limit_s
+            self._alarm(task.limit_due, container)
+        if self._sample_interval_s is not None and self._sample_at is None:
+            self._sample_at = now.mono + self._sample_interval_s
+        early = task.stdin.start() if task.stdin is not None else []
+        effects: list[Effect] = [FeedStdin(container, *part) for part in early]
+        effects += [SignalContainer(container, signum) for signum in task.signals]
+        if task.kill_grace_s is None:
+            self._report(task, Step(TaskState.RUNNING, Reason.NONE, task.note), now)
+        else:
+            effects += self._begin_kill(container, task, task.kill_grace_s, now)
+        return effects + self._start_more()
+
+    def launch_failed(self, event: LaunchFailed) -> list[Effect]:
+        """Nothing was started; its container goes the same way as any other."""
+        task = self._expect(event.container, Phase.ORDERED)
+        task.phase = Phase.DRAINING
+        self._starts -= 1
+        task.failure = event
+        return [Drain(event.container), *self._start_more()]
+
+    # --- ending -----------------------------------------------------------------------------------
+    def main_exited(self, event: MainExited) -> list[Effect]:
+        """The first process is gone: with it ends the task, whatever it left behind."""
+        task = self._expect(event.container, Phase.RUNNING)
+        task.phase = Phase.DRAINING
+        self._running -= 1
+        if not self._running:
+            self._sample_at = None
+        task.exit_code, task.signum = event.exit_code, event.signum
+        task.kill_due = task.limit_due = None
+        return [Drain(event.container)]
+
+    def busy(self, event: ContainerBusy, now: Now) -> list[Effect]:
+        """Look again soon, and then less often."""
+        task = self._expect(event.container, Phase.DRAINING)
+        task.drain_wait_s = min(max(DRAIN_AGAIN_S, task.drain_wait_s * 2), KILL_AGAIN_S)
+        task.drain_due = now.mono + task.drain_wait_s
+        self._alarm(task.drain_due, event.container)
+        return []
+
+    def emptied(self, event: ContainerEmptied, now: Now) -> list[Effect]:
+        """Nothing of it is alive: publish its end."""
+        task = self._expect(event.container, Phase.DRAINING)
+        return [*self._end(task, event, now), Remove(event.container)]
+
+    def _end(self, task: Task, emptied: ContainerEmptied, now: Now) -> list[Effect]:
+        del self._tasks[task.launch.container]
+        self._report(task, classify(task, emptied), now, emptied.usage)
+        if task.stdin is not None and not task.stdin.closed:
+            task.stdin.closed = True
+            return self._stdin_taken(task)
+        return []
+
+    def _report(self, task: Task, step: Step, now: Now, usage: Usage | None = None) -> None:
+        made = update(task, self.framework_id, self._new_id(), now.wall, step, usage)
+        self.updates.put(task.launch.container, made, now.mono)
+
+    def remove_failed(self, event: RemoveFailed, now: Now) -> list[Effect]:
+        """Try again, less and less often, then leave it to the agent's next start."""
+        if event.tries >= REMOVE_TRIES:
+            return [Log("warning", f"container {event.container} cannot be removed; left behind")]
+        self._removing[event.container] = (now.mono + REMOVE_AGAIN_S * 2**event.tries, event.tries)
+        return []
+
+    def _expect(self, container: str, phase: Phase) -> Task:
+        task = self._tasks.get(container)
+        require(task is not None and task.phase is phase, f"{container} is not {phase.name}")
+        return self._tasks[container]
+
+    # --- killing ----------------------------------------------------------------------------------
+    def kill(self, kill: TaskKill, now: Now) -> list[Effect]:
+        """Step one task, or only send it a signal. An unknown task is nothing to us."""
+        container = self._container(kill.task_id)
+        task = self._tasks.get(container)
+        if task is None or task.phase is Phase.DRAINING:
+            return []
+        if kill.signum is not None:
+            task.signals.append(kill.signum)
+            running = task.phase is Phase.RUNNING
+            return [SignalContainer(container, kill.signum)] if running else []
+        grace_s = task.launch.task.grace_s if kill.grace_s is None else kill.grace_s
+        return self._kill(container, task, min(max(0.0, grace_s), KILL_GRACE_MAX_S), now)
+
+    def kill_all(self, grace_s: float | None, now: Now) -> list[Effect]:
+        """Step every task; `grace_s` None: each with its own."""
+        effects: list[Effect] = []
+        for task in list(self._tasks.values()):
+            effects += self.kill(TaskKill(task.launch.task.task_id, grace_s=grace_s), now)
+        return effects
+
+    def _kill(self, container: str, task: Task, grace_s: float, now: Now) -> list[Effect]:
+        if task.phase is Phase.WAITING:
+            task.cause = "kill"
+            return self._end(task, ContainerEmptied(container, _NOTHING), now)
+        if task.phase is Phase.ORDERED:
+            task.cause = "kill"
+            known_s = grace_s if task.kill_grace_s is None else task.kill_grace_s
+            task.kill_grace_s = min(known_s, grace_s)
+            return []
+        if task.cause == "":
+            return self._begin_kill(container, task, grace_s, now)
+        due = now.mono + grace_s
+        if task.kill_due is None or due < task.kill_due:
+            task.kill_due = due
+            self._alarm(due, container)
+        return []
+
+    def _begin_kill(self, container: str, task: Task, grace_s: float, now: Now) -> list[Effect]:
+        task.cause = "kill"
+        text = "ending on request"
+        self._report(task, Step(TaskState.KILLING, Reason.KILL_REQUESTED, text), now)
+        if grace_s <= 0:
+            return self._kill_now(container, task, now)
+        task.kill_due = now.mono + grace_s
+        self._alarm(task.kill_due, container)
+        return [SignalContainer(container, SIGTERM)]
+
+    def _kill_now(self, container: str, task: Task, now: Now) -> list[Effect]:
+        """KILL to all of it, and again until the first process is gone."""
+        task.kill_due = now.mono + KILL_AGAIN_S
+        self._alarm(task.kill_due, container)
+        return [KillContainer(container)]
+
+    def limit_exceeded(self, event: LimitExceeded, now: Now) -> list[Effect]:
+        """No kernel keeps this limit, so we do."""
+        task = self._tasks.get(event.container)
+        if task is None or task.phase is not Phase.RUNNING or task.cause not in ("", "kill"):
+            return []
+        task.cause = task.cause or "memory"
+        task.peak_bytes, task.limit_bytes = event.peak_bytes, event.limit_bytes
+        return self._kill_now(event.container, task, now)
+
+    # --- time -------------------------------------------------------------------------------------
+    def _alarm(self, due: float, container: str) -> None:
+        heapq.heappush(self._alarms, (due, container))
+
+    def tick(self, now: Now) -> list[Effect]:
+        """Do what is due."""
+        effects: list[Effect] = []
+        while self._alarms and self._alarms[0][0] <= now.mono:
+            _, container = heapq.heappop(self._alarms)
+            task = self._tasks.get(container)
+            if task is not None:
+                effects += self._due(container, task, now)
+        for container, (due, tries) in list(self._removing.items()):
+            if due <= now.mono:
+                # Silence is success; a failure puts it back with its count of tries.
+                del self._removing[container]
+                effects.append(Remove(container, tries + 1))
+        if self._sample_at is not None and self._sample_interval_s and now.mono >= self._sample_at:
+            self._sample_at = now.mono + self._sample_interval_s
+            effects.append(Sample())
+        return effects
+
+    def _due(self, container: str, task: Task, now: Now) -> list[Effect]:
+        effects: list[Effect] = []
+        if task.kill_due is not None and task.kill_due <= now.mono:
+            effects += self._kill_now(container, task, now)
+        if task.limit_due is not None and task.limit_due <= now.mono:
+            task.limit_due = None
+            if task.cause == "":
+                task.cause = "time"
+                effects += self._kill_now(container, task, now)
+        if task.drain_due is not None and task.drain_due <= now.mono:
+            task.drain_due = None
+            effects.append(Drain(container))
+        return effects
+
+    def deadline(self) -> float | None:
+        """When tick() has something to do, in monotonic seconds."""
+        if len(self._alarms) > 64 + 8 * len(self._tasks):
+            self._forget_alarms()
+        times = [due for due, _ in self._removing.values()]
+        if self._alarms:
+            times.append(self._alarms[0][0])
+        if self._sample_at is not None:
+            times.append(self._sample_at)
+        return min(times, default=None)
+
+    def _forget_alarms(self) -> None:
+        """Time limits of tasks that are long gone must not pile up."""
+        self._alarms = [(due, name) for due, name in self._alarms if name in self._tasks]
+        heapq.heapify(self._alarms)
+
+    # --- standard input ---------------------------------------------------------------------------
+    def write_stdin(self, message: WriteStdin) -> list[Effect]:
+        """Pass on what is new of it; what is not, is answered with how far we are."""
+        container = f"{message.framework_id}/{message.task_id}"
+        task = self._tasks.get(container)
+        if task is None or task.stdin is None:
+            answer = StdinTaken(message.framework_id, message.task_id, message.offset, True)
+            return self._send(answer)
+        part = task.stdin.accept(message.offset, message.data, message.eof)
+        if part is None:
+            return self._stdin_taken(task)
+        return [FeedStdin(container, *part)] if task.phase is Phase.RUNNING else []
+
+    def stdin_progress(self, event: StdinProgress) -> list[Effect]:
+        """The task took some of it."""
+        task = self._tasks.get(event.container)
+        if task is None or task.stdin is None:
+            return []
+        task.stdin.taken, task.stdin.closed = event.offset, event.closed
+        return self._stdin_taken(task)
+
+    def _stdin_taken(self, task: Task) -> list[Effect]:
+        flow = task.stdin
+        if flow is None:
+            return []
+        task_id = task.launch.task.task_id
+        return self._send(StdinTaken(self.framework_id, task_id, flow.taken, flow.closed))
+
+    def repeat_stdin(self) -> list[Effect]:
+        """Tell again how far every stream is: the last answer may have been lost."""
+        return [effect for task in self._tasks.values() for effect in self._stdin_taken(task)]
+
+    def check(self) -> None:
+        """Recompute every redundant structure; raises InvariantBroken where one is wrong."""
+        phases = [task.phase for task in self._tasks.values()]
+        require(self._starts == phases.count(Phase.ORDERED), "starts are miscounted")
+        require(self._running == phases.count(Phase.RUNNING), "running tasks are miscounted")
+        for container, task in self._tasks.items():
+            require(container == self._container(task.launch.task.task_id), "a task's key is wrong")
+            require(not self.updates.has_ended(container), f"{container} has ended and not ended")
+            waits = task.phase is not Phase.WAITING or container in self._queue
+            require(waits, f"{container} waits and is not queued")
+            for due in (task.kill_due, task.limit_due, task.drain_due):
+                covered = due is None or (due, container) in self._alarms
+                require(covered, f"{container} is due and has no alarm")
+        self.updates.check()
