@@ -172,7 +172,16 @@ def on_agent_away(state: MasterState, agent_id: AgentId, now: Now) -> list[Effec
     state.agent_of_peer.pop(agent.peer, None)
     agent.peer = ""
     agent.away_since = now.mono
+    unanswered = [key for key, asked in state.admissions.items() if asked[2] == agent_id]
+    effects: list[Effect] = []
+    for key in unanswered:
+        framework_id, request, _ = state.admissions.pop(key)
+        framework = state.frameworks.get(framework_id)
+        problem = f"agent {agent.info.name} does not answer"
+        if framework is not None:
+            effects += state.send(framework.peer, Admitted(request, problem=problem))
     return [
+        *effects,
         *rescind(state, offers_of(state, agent=agent_id)),
         Log("warning", f"agent {agent.info.name} ({agent_id}) does not answer"),
     ]

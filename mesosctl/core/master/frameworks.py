@@ -47,7 +47,7 @@ def on_subscribe(state: MasterState, peer: str, message: Subscribe, now: Now) ->
     if framework is None:
         framework = FrameworkRecord(info, principal)
         state.frameworks[framework_id] = framework
-    elif framework.peer:
+    elif framework.peer and framework.peer != peer:
         # A newer incarnation takes over; the older one must not go on believing it is the one.
         text = "another process subscribed under this id"
         effects += state.send(framework.peer, FrameworkError("failed-over", text))

@@ -1,0 +1,30 @@
+"""What other people's programs import: write a framework, ask a cluster. Small and kept stable.
+
+    from mesosctl.api import Driver, Scheduler
+
+docs/protocol.md describes the wire underneath for frameworks in other languages.
+"""
+
+from mesosctl.api.driver import Driver, Scheduler
+from mesosctl.model.cluster import Demand, Offer
+from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
+from mesosctl.model.resources import Resources
+from mesosctl.model.tasks import Command, StatusUpdate, TaskInfo, TaskState
+from mesosctl.protocol.messages.agent import TaskKill
+
+__all__ = [
+    "AgentId",
+    "Command",
+    "Demand",
+    "Driver",
+    "FrameworkId",
+    "Offer",
+    "OfferId",
+    "Resources",
+    "Scheduler",
+    "StatusUpdate",
+    "TaskId",
+    "TaskInfo",
+    "TaskKill",
+    "TaskState",
+]
