@@ -1,0 +1,1 @@
+"""The shells around the machines: sockets, timers, signals and processes. Deeds, no decisions."""

@@ -1,0 +1,67 @@
+"""What a command says when it gets no answer, or no for an answer: one line, why, what to try."""
+
+from __future__ import annotations
+
+import socket as system_socket
+
+from mesosctl.errors import MesosctlError, NotFound, Refused, Unreachable, UsageError
+from mesosctl.protocol.messages.base import Message
+from mesosctl.protocol.messages.session import Refusal
+from mesosctl.runtime.endpoints import parse_address
+from mesosctl.runtime.links import Link, LinkState
+
+# One failed handshake may be a server that just went away.
+_FAILURES_MAX = 2
+_KINDS: dict[str, type[MesosctlError]] = {
+    "invalid": UsageError,
+    "not-found": NotFound,
+    "not-permitted": Refused,
+    "conflict": Refused,
+    "never-fits": Refused,
+    "unavailable": Unreachable,
+}
+
+
+def accepted(reply: Message) -> Message:
+    """`reply` itself, unless it is a refusal: that is raised as the error it stands for."""
+    if not isinstance(reply, Refusal):
+        return reply
+    raise _KINDS.get(reply.code, MesosctlError)(reply.message, reply.hint)
+
+
+def check_host(address: str) -> None:
+    """Raise Unreachable for a host name that stands for nothing: libzmq would look for ever."""
+    host, port = parse_address(address)
+    try:
+        system_socket.getaddrinfo(host, port, type=system_socket.SOCK_STREAM)
+    except OSError as error:
+        raise Unreachable(
+            f"there is no host {host}: {error.strerror or error}", "check the address"
+        ) from None
+
+
+def check_link(link: Link) -> None:
+    """Raise Refused or Unreachable when this link will not come up however long one waits."""
+    if link.state is LinkState.REFUSED:
+        raise Refused(
+            f"{where(link)} does not know our key", "ask its operator for one: mesosctl keygen NAME"
+        )
+    if link.failures >= _FAILURES_MAX:
+        raise Unreachable(
+            f"{where(link)} does not answer as expected: {link.state.value}",
+            "check the address, and the server key in the key file",
+        )
+
+
+def why_silent(link: Link, waited_s: float) -> str:
+    """Why there was no answer within `waited_s`."""
+    if link.state is LinkState.READY:
+        return f"{where(link)} is connected but did not answer within {waited_s:g} s"
+    if link.state is LinkState.NOBODY:
+        return f"nobody listens at {link.spec.address}"
+    return f"{where(link)} did not answer within {waited_s:g} s: {link.state.value}"
+
+
+def where(link: Link) -> str:
+    """The other side as people call it."""
+    return f"{link.name} at {link.spec.address}"
