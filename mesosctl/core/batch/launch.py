@@ -1,0 +1,99 @@
+"""A task's command, paths and environment, made from its job when it is launched.
+
+Rules: `{}` stands for the entry in the arguments of a job with entries, nowhere else. In the paths
+of the three streams %j and %A are the job, %a the index, %t the task's place in its job from 0,
+%x the job's name, %u the user, %N the agent, %% a percent sign; anything else stays as it is. A
+name never brings a slash into a path. A relative path is meant from where the job was submitted.
+"""
+
+from __future__ import annotations
+
+import re
+
+from mesosctl.core.batch.records import Job, Task
+from mesosctl.model.tasks import Command, TaskInfo
+
+_HOLE = re.compile(r"%([jAaxutN%])")
+
+
+def task_info(job: Job, task: Task, framework_id: str, master: str) -> TaskInfo:
+    """What is launched for the present attempt of a task. `master` is an address for its use."""
+    spec = job.spec
+    argv = spec.argv
+    entry = spec.entries[task.position] if spec.entries else None
+    if entry is not None:
+        argv = tuple([argument.replace("{}", entry) for argument in argv])
+    command = Command(
+        argv,
+        script=spec.script,
+        script_name=spec.script_name,
+        env={**spec.env, **environment(job, task, framework_id, master)},
+        cwd=spec.cwd,
+        cwd_may_fall_back=spec.cwd_may_fall_back,
+        user=spec.user,
+        stdin=stream_path(spec.stdin, job, task),
+        stdout=stream_path(spec.stdout, job, task),
+        stderr=stream_path(spec.stderr, job, task),
+        append=spec.append,
+        umask=spec.umask,
+    )
+    return TaskInfo(
+        job.wire_id(task.position, task.attempt),
+        spec.name,
+        task.agent_id,
+        job.resources,
+        command,
+        grace_s=spec.grace_s,
+        time_limit_s=spec.time_limit_s,
+    )
+
+
+def stream_path(path: str, job: Job, task: Task) -> str:
+    """A stream's path with its placeholders filled in, absolute; keywords and "" stay."""
+    if path in ("", "none", "merge"):
+        return path
+    values = {
+        "j": job.id,
+        "A": job.id,
+        "a": str(job.spans.index(task.position)),
+        "t": str(task.position),
+        "x": job.spec.name.replace("/", "_"),
+        "u": job.spec.user.replace("/", "_"),
+        "N": task.agent.replace("/", "_"),
+        "%": "%",
+    }
+    filled = _HOLE.sub(lambda match: values[match[1]], path)
+    return filled if filled.startswith("/") else f"{job.spec.submit_dir.rstrip('/')}/{filled}"
+
+
+def environment(job: Job, task: Task, framework_id: str, master: str) -> dict[str, str]:
+    """The variables that a task finds its place by. MESOS_MEM is in MiB, rounded down."""
+    spec = job.spec
+    env = {
+        "MESOS_JOB_ID": job.id,
+        "MESOS_JOB_NAME": spec.name,
+        "MESOS_TASK_ID": job.task_id(task.position),
+        "MESOS_ATTEMPT": str(task.attempt),
+        "MESOS_CPUS": _decimal(spec.cpus_milli),
+        "MESOS_MEM": str(spec.mem_bytes >> 20),
+        "MESOS_AGENT": task.agent,
+        "MESOS_FRAMEWORK_ID": framework_id,
+        "MESOS_ROLE": spec.role,
+    }
+    if spec.submit_dir:
+        env["MESOS_SUBMIT_DIR"] = spec.submit_dir
+    if master:
+        env["MESOS_MASTER"] = master
+    if spec.is_array or spec.entries:
+        env["MESOS_ARRAY_INDEX"] = str(job.spans.index(task.position))
+        env["MESOS_ARRAY_COUNT"] = str(job.count)
+        env["MESOS_ARRAY_MIN"] = str(job.spans.first)
+        env["MESOS_ARRAY_MAX"] = str(job.spans.last)
+    if spec.entries:
+        env["MESOS_ENTRY"] = spec.entries[task.position]
+    return env
+
+
+def _decimal(milli: int) -> str:
+    whole, rest = divmod(milli, 1000)
+    return f"{whole}.{rest:03}".rstrip("0").rstrip(".")

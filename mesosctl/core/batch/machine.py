@@ -1,0 +1,342 @@
+"""The batch framework: takes jobs from commands, starts their tasks on offers, follows them.
+
+Rules:
+- A job is on disk before its acceptance is told, an attempt before it is launched, an update before
+  it is acknowledged: all of them are written at the end of the pass that also sends the rest.
+- After every subscription it asks for the state of each attempt that may run, and again until it
+  is answered. It never concludes anything from silence.
+- A kill is repeated until the task has ended, across restarts of anyone.
+- It wants offers exactly while something could be started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mesosctl.core.batch.counter import Counter
+from mesosctl.core.batch.keys import KeyAsked
+from mesosctl.core.batch.launch import task_info
+from mesosctl.core.batch.placing import Agents, Outlook, demand, is_news, place, refusal_s
+from mesosctl.core.batch.queue import Queue
+from mesosctl.core.batch.records import META, META_KEY, Tables
+from mesosctl.core.batch.updates import Outbox, Updates
+from mesosctl.core.driver import (
+    AdmissionAnswered,
+    AgentMoved,
+    Answered,
+    DriverEvent,
+    FrameworkDriver,
+    OffersArrived,
+    Registered,
+    StatusArrived,
+    StopAsked,
+    SubscriptionFailed,
+)
+from mesosctl.core.machine import (
+    Effect,
+    Event,
+    Log,
+    NewId,
+    Now,
+    PeerLost,
+    Put,
+    Received,
+    Signalled,
+    Started,
+    Stop,
+    Tick,
+)
+from mesosctl.limits import REFUSE_S
+from mesosctl.model.cluster import Demand, FrameworkInfo
+from mesosctl.model.ids import AgentId, FrameworkId, TaskId
+from mesosctl.model.tasks import Reason
+from mesosctl.protocol.messages.agent import TaskKill
+from mesosctl.protocol.messages.query import PrincipalIs
+
+LINK = "master"
+# Kills that were not heeded and questions that were not answered are repeated this often.
+REPEAT_S = 5.0
+# Items of one message to the master.
+BATCH_ITEMS = 1_000
+# A removed framework's tasks are being ended by their agents: this and their grace is waited.
+REMOVED_MARGIN_S = 5.0
+REFUSED_EXIT = 5
+# The end of a terminal is no end of a daemon.
+SIGHUP = 1
+
+
+class BatchMachine:
+    """See the module's rules. `tables` are the records of the store, table by table."""
+
+    def __init__(
+        self,
+        info: FrameworkInfo,
+        tables: Tables,
+        new_id: NewId,
+        *,
+        master: str = "",
+        filter_s: float = REFUSE_S,
+    ) -> None:
+        meta = tables.get(META, {}).get(META_KEY, {})
+        self.cluster = str(meta.get("cluster", ""))
+        framework_id = FrameworkId(str(meta.get("framework_id", "")))
+        self._info = replace(info, framework_id=framework_id)
+        self._new_id = new_id
+        self._master = master
+        self._filter_s = filter_s
+        self.queue = Queue()
+        self.queue.load(tables)
+        self.queue.next_number = max(self.queue.next_number, int(meta.get("next_job", 1)))
+        self.agents = Agents()
+        self.outlook = Outlook(self.agents)
+        self._outbox = Outbox()
+        self.updates = Updates(self.queue, self._outbox)
+        self._wanted, self._told = demand(self.queue)
+        self.driver = self._new_driver()
+        self.counter = Counter(
+            self.driver, self.queue, self._outbox, self.outlook, info.role, self.cluster, new_id
+        )
+        self._repeat_at: float | None = None
+        self._meta_dirty = False
+        self._stopping = False
+        self._unheard = False
+
+    def _new_driver(self) -> FrameworkDriver:
+        return FrameworkDriver(
+            self._info, self._new_id, link=LINK, suppressed=not self._wanted, demand=self._told
+        )
+
+    def listen_at(self, address: str, public_key: str) -> None:
+        """Tell, before the first event, where commands reach this framework."""
+        self._info = replace(self._info, address=address, public_key=public_key)
+        self.driver = self.counter.driver = self._new_driver()
+
+    # --- events -----------------------------------------------------------------------------------
+    def handle(self, event: Event, now: Now) -> Sequence[Effect]:
+        """Take one event; answer what is to be done, in order."""
+        if self._stopping:
+            return []
+        self._look(now)
+        match event:
+            case Started():
+                jobs, live = len(self.queue.jobs), len(self.queue.live)
+                text = f"batch framework starts with {jobs} jobs, {live} attempts under way"
+                return [Log("info", text), *self.driver.start(now)]
+            case Received(peer=peer) if peer == LINK:
+                self._learn_cluster(event.envelope.cluster)
+                return self._driven(self.driver.receive(event, now), now)
+            case Received():
+                return self.counter.receive(event, now)
+            case PeerLost(peer=peer) if peer == LINK:
+                return self._driven(self.driver.lost(now), now)
+            case PeerLost(peer=peer):
+                self.counter.drop(peer)
+                return []
+            case KeyAsked(key=key):
+                return self.counter.key_asked(key, now)
+            case Tick():
+                return self._tick(now)
+            case Signalled(signum=signum) if signum != SIGHUP:
+                return self._stop("told to by a signal")
+            case _:
+                return []
+
+    def _look(self, now: Now) -> None:
+        self.outlook.is_registered = self.driver.is_registered
+        self.outlook.now = now.mono
+
+    def _learn_cluster(self, cluster: str) -> None:
+        if cluster and cluster != self.cluster:
+            self.cluster = self.counter.sessions.cluster = cluster
+            self._meta_dirty = True
+
+    def _driven(self, outcome: tuple[list[DriverEvent], list[Effect]], now: Now) -> list[Effect]:
+        events, effects = outcome
+        for event in events:
+            effects += self._told_by_master(event, now)
+        return effects
+
+    def _told_by_master(self, event: DriverEvent, now: Now) -> list[Effect]:
+        match event:
+            case Registered(framework_id=framework_id):
+                return self._registered(framework_id, now)
+            case StatusArrived(updates=updates):
+                self.updates.take(updates, self.driver.framework_id, now)
+                return []
+            case OffersArrived(offers=offers):
+                for offer in offers:
+                    self.agents.note(offer, self.queue)
+                return []
+            case AgentMoved(agent_id=agent_id, state=state):
+                if state == "removed":
+                    self.agents.forget(agent_id)
+                ask = self.updates.on_agent(agent_id, state)
+                kills = [] if state == "unreachable" else self._kills_on(agent_id)
+                self._outbox.kills += kills
+                return self._reconcile(ask)
+            case AdmissionAnswered(
+                request=request, address=address, public_key=key, problem=problem
+            ):
+                return self.counter.locator.answered(request, address, key, problem)
+            case Answered(message=PrincipalIs(key=key, principal=principal)):
+                return self.counter.key_answered(key, principal, now)
+            case SubscriptionFailed(code=code, message=text):
+                return self._subscription_failed(code, text, now)
+            case StopAsked():
+                return self._stop("the master that started it stops")
+            case _:
+                return []
+
+    def _kills_on(self, agent_id: AgentId) -> list[TaskKill]:
+        return [kill for kill in self.updates.kills_due() if kill.agent_id == agent_id]
+
+    def _registered(self, framework_id: FrameworkId, now: Now) -> list[Effect]:
+        if framework_id != self._info.framework_id:
+            self._info = replace(self._info, framework_id=framework_id)
+            self._meta_dirty = True
+        self.outlook.wanted_since = now.mono if self._wanted else None
+        self.counter.keys.asked_again()
+        self._outbox.kills += self.updates.kills_due()
+        self._repeat_at = now.mono + REPEAT_S
+        log = Log("info", f"subscribed as {framework_id}")
+        return [log, *self._reconcile(self.updates.expect_all())]
+
+    def _reconcile(self, refs: Sequence[tuple[TaskId, AgentId]]) -> list[Effect]:
+        effects: list[Effect] = []
+        for start in range(0, len(refs), BATCH_ITEMS):
+            effects += self.driver.reconcile(refs[start : start + BATCH_ITEMS])
+        return effects
+
+    def _subscription_failed(self, code: str, text: str, now: Now) -> list[Effect]:
+        if code != "removed":
+            self._stopping = True
+            return [Stop(REFUSED_EXIT, f"the master refuses this framework ({code}): {text}")]
+        # The master says that the agents end what it ran under that id, which it never takes back.
+        for wire_id in list(self.queue.stale):
+            self.queue.bury(wire_id)
+        for job, task in list(self.queue.live_tasks()):
+            wait_s = job.spec.grace_s + REMOVED_MARGIN_S
+            self.updates.gone(job, task, Reason.FRAMEWORK_REMOVED, text, now, wait_s)
+        self.updates.unanswered.clear()
+        self._info = replace(self._info, framework_id=FrameworkId(""))
+        self._meta_dirty = True
+        self._wanted, self._told = demand(self.queue)
+        self.driver = self.counter.driver = self._new_driver()
+        return [Log("warning", f"{text}; subscribing anew"), *self.driver.start(now)]
+
+    def _stop(self, why: str) -> list[Effect]:
+        self._stopping = True
+        return [*self.driver.end(), Stop(0, f"batch framework stops: {why}")]
+
+    # --- time -------------------------------------------------------------------------------------
+    def _tick(self, now: Now) -> list[Effect]:
+        effects = self._driven(self.driver.tick(now), now)
+        effects += self.counter.expire(now)
+        self.queue.due(now)
+        if self._repeat_at is not None and now.mono >= self._repeat_at:
+            self._outbox.kills += self.updates.kills_due()
+            effects += self._reconcile(self.updates.open_questions())
+            self._repeat_at = now.mono + REPEAT_S
+        return effects
+
+    def deadline(self) -> float | None:
+        """When a Tick is wanted, in monotonic seconds."""
+        times = [
+            self.driver.deadline(),
+            self.counter.deadline(),
+            self.queue.deadline(),
+            self._repeat_at if self._has_open_ends() else None,
+        ]
+        return min((time for time in times if time is not None), default=None)
+
+    def _has_open_ends(self) -> bool:
+        return bool(self.updates.unanswered or self.queue.killing or self.queue.stale)
+
+    # --- the end of a pass ------------------------------------------------------------------------
+    def settle(self, now: Now) -> Sequence[Effect]:
+        """Place tasks, tell the master and the watchers, and have everything written before."""
+        if self._repeat_at is None or (now.mono >= self._repeat_at and not self._has_open_ends()):
+            self._repeat_at = now.mono + REPEAT_S
+        self._look(now)
+        sends: list[Effect] = []
+        if not self._stopping:
+            sends += self._use_offers()
+            sends += self._state_demand(now)
+        sends += self._mail()
+        touched = self.queue.take_touched()
+        puts = self.queue.puts(touched, self.counter.clients.new_jobs)
+        if self.counter.clients.new_jobs or self._meta_dirty:
+            puts.append(self._meta())
+        self.counter.clients.new_jobs.clear()
+        self.counter.watches.note(touched)
+        return [*puts, *sends, *self.counter.watches.push(self.outlook, now)]
+
+    def _meta(self) -> Put:
+        self._meta_dirty = False
+        value = {
+            "framework_id": self._info.framework_id,
+            "cluster": self.cluster,
+            "next_job": self.queue.next_number,
+        }
+        return Put(META, META_KEY, value)
+
+    def _use_offers(self) -> list[Effect]:
+        if not self.driver.offers or not self.driver.is_registered:
+            return []
+        effects: list[Effect] = []
+        framework_id = self.driver.framework_id
+        for slot in place(self.queue, self.driver.offers.values()):
+            offer_ids = (slot.offer.offer_id,)
+            if slot.placed:
+                tasks = [
+                    task_info(job, task, framework_id, self._master) for job, task in slot.placed
+                ]
+                refuse_s = refusal_s(slot, self._filter_s)
+                effects += self.driver.accept(offer_ids, tasks, refuse_s)
+            else:
+                effects += self.driver.decline(offer_ids, self._filter_s)
+        return effects
+
+    def _state_demand(self, now: Now) -> list[Effect]:
+        wanted, present = demand(self.queue)
+        unheard = self._unheard and self.driver.is_registered
+        if not wanted:
+            was, self._wanted, self._told = self._wanted, False, None
+            self.outlook.wanted_since = None
+            return self._tell(self.driver.suppress()) if was or unheard else []
+        if self._wanted and not unheard and not self._is_worth_telling(present):
+            return []
+        self._wanted, self._told = True, present
+        if self.outlook.wanted_since is None:
+            self.outlook.wanted_since = now.mono
+        return self._tell(self.driver.revive(present))
+
+    def _tell(self, effects: list[Effect]) -> list[Effect]:
+        # What changes while a subscription is under way is in no message of it: told afterwards.
+        self._unheard = not effects
+        return effects
+
+    def _is_worth_telling(self, present: Demand | None) -> bool:
+        if is_news(self._told, present):
+            return True
+        # Of several sizes the master is told nothing, but a new job may be of one that fits into
+        # what was refused.
+        return present is None and bool(self.counter.clients.new_jobs)
+
+    def _mail(self) -> list[Effect]:
+        acks, kills, logs = self._outbox.acks, self._outbox.kills, self._outbox.logs
+        self._outbox.acks, self._outbox.kills, self._outbox.logs = [], [], []
+        effects = logs
+        for start in range(0, len(acks), BATCH_ITEMS):
+            effects += self.driver.acknowledge(acks[start : start + BATCH_ITEMS])
+        unique = list({(kill.task_id, kill.signum): kill for kill in kills}.values())
+        for start in range(0, len(unique), BATCH_ITEMS):
+            effects += self.driver.kill(unique[start : start + BATCH_ITEMS])
+        if self.driver.is_registered and not self._stopping:
+            effects += self.counter.questions()
+        return effects
+
+    def check(self) -> None:
+        """Recompute every redundant structure; raises InvariantBroken where one is wrong."""
+        self.queue.check()

@@ -1,0 +1,196 @@
+"""Which tasks go into which offers, what is asked of the master, why a task still waits.
+
+Rules:
+- Jobs are served in the queue's order; a job that does not fit does not stop those behind it.
+- Within a job the offer with the most CPUs left is taken first, which spreads tasks over agents.
+- An ACCEPT is bounded in tasks and in bytes. What an offer still holds when it is cut off is not
+  refused, what nothing fitted into is.
+- One size of tasks is told to the master exactly, with how many there are; of several sizes it is
+  told nothing, because an offer cut to one size may hold none of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush, heapreplace
+
+from mesosctl.core.batch.queue import Queue
+from mesosctl.core.batch.records import Job, Task
+from mesosctl.limits import (
+    ACCEPT_TASKS_MAX,
+    CPUS_MILLI_MIN,
+    FRAME_BYTES_MAX_BULK,
+)
+from mesosctl.model.cluster import Demand, Offer
+from mesosctl.model.ids import AgentId
+
+ACCEPT_BYTES_MAX = FRAME_BYTES_MAX_BULK // 2
+# So long after we asked for offers their absence says nothing yet.
+OFFER_PATIENCE_S = 1.0
+
+
+@dataclass(slots=True)
+class Slot:
+    """An offer on its way to be used: what is left of it, and what goes into it."""
+
+    offer: Offer
+    cpus_milli: int
+    mem_milli: int
+    size_bytes: int = 0
+    is_full: bool = False
+    placed: list[tuple[Job, Task]] = field(default_factory=list)
+
+    def takes(self, job: Job) -> bool:
+        """Whether one more task of this job still goes into the same ACCEPT."""
+        grown = self.size_bytes + job.launch_bytes
+        if self.placed and (grown > ACCEPT_BYTES_MAX or len(self.placed) >= ACCEPT_TASKS_MAX):
+            self.is_full = True
+            return False
+        return True
+
+
+def slot_of(offer: Offer) -> Slot:
+    """What of an offer anybody may use: the unreserved part of it."""
+    held = dict(offer.resources.items())
+    cpus, mem = held.get("cpus", 0), held.get("mem", 0)
+    return Slot(offer, cpus if isinstance(cpus, int) else 0, mem if isinstance(mem, int) else 0)
+
+
+def place(queue: Queue, offers: Iterable[Offer]) -> list[Slot]:
+    """Start as many tasks as fit into these offers; every offer comes back as a slot."""
+    slots = [slot_of(offer) for offer in offers]
+    heap = [(-slot.cpus_milli, number) for number, slot in enumerate(slots)]
+    heapify(heap)
+    misfits: list[tuple[int, int]] = []
+    for job in queue.in_order():
+        if not heap or -heap[0][0] < CPUS_MILLI_MIN:
+            break
+        if any(job.cpus_milli >= cpus and job.mem_milli >= mem for cpus, mem in misfits):
+            continue
+        if not _fill(queue, job, slots, heap):
+            misfits.append((job.cpus_milli, job.mem_milli))
+    return slots
+
+
+def _fill(queue: Queue, job: Job, slots: list[Slot], heap: list[tuple[int, int]]) -> bool:
+    """Place tasks of one job; answers False when some found no offer that is large enough."""
+    aside: list[tuple[int, int]] = []
+    room = job.room()
+    cut_off = False
+    while room and heap and -heap[0][0] >= job.cpus_milli:
+        slot = slots[heap[0][1]]
+        if slot.mem_milli < job.mem_milli:
+            aside.append(heappop(heap))
+            continue
+        if not slot.takes(job):
+            aside.append(heappop(heap))
+            cut_off = True
+            continue
+        task = queue.start(job, slot.offer.agent_id, slot.offer.agent_name)
+        slot.placed.append((job, task))
+        slot.size_bytes += job.launch_bytes
+        slot.cpus_milli -= job.cpus_milli
+        slot.mem_milli -= job.mem_milli
+        heapreplace(heap, (-slot.cpus_milli, heap[0][1]))
+        room -= 1
+    for entry in aside:
+        heappush(heap, entry)
+    return not room or cut_off
+
+
+def refusal_s(slot: Slot, filter_s: float) -> float:
+    """For how long what is left of an offer is not wanted."""
+    return 0.0 if slot.is_full else filter_s
+
+
+def demand(queue: Queue) -> tuple[bool, Demand | None]:
+    """Whether offers are wanted, and for what: None when the tasks are of several sizes."""
+    if len(queue.wanted) != 1:
+        return bool(queue.wanted), None
+    (count,) = queue.wanted.values()
+    return True, Demand(queue.head().resources, count)
+
+
+def is_news(told: Demand | None, present: Demand | None) -> bool:
+    """Whether a demand differs so much from what the master was told that it is worth telling."""
+    if told is None or present is None:
+        return told is not present
+    if told.task != present.task:
+        return True
+    return present.count > told.count or present.count * 2 < told.count
+
+
+@dataclass(slots=True)
+class AgentSeen:
+    """An agent known from its offers: the most that it was seen to have, in thousandths."""
+
+    name: str
+    cpus_milli: int = 0
+    mem_milli: int = 0
+
+
+class Agents:
+    """What offers have told of the agents. It is never the whole truth, and is told as such."""
+
+    def __init__(self) -> None:
+        self.seen: dict[AgentId, AgentSeen] = {}
+
+    def note(self, offer: Offer, queue: Queue) -> None:
+        """An agent has at least what it offers together with what we hold there."""
+        slot = slot_of(offer)
+        known = self.seen.setdefault(offer.agent_id, AgentSeen(offer.agent_name))
+        held = queue.held.get(offer.agent_id)
+        cpus = slot.cpus_milli + (held.cpus_milli if held else 0)
+        mem = slot.mem_milli + (held.mem_milli if held else 0)
+        known.cpus_milli = max(known.cpus_milli, cpus)
+        known.mem_milli = max(known.mem_milli, mem)
+
+    def forget(self, agent_id: AgentId) -> None:
+        """The agent was removed."""
+        self.seen.pop(agent_id, None)
+
+    def misfit(self, cpus_milli: int, mem_milli: int) -> str:
+        """Why no agent was yet seen to be large enough for such a task; empty when one was."""
+        if not self.seen:
+            return "no agent has offered anything yet"
+        if any(
+            agent.cpus_milli >= cpus_milli and agent.mem_milli >= mem_milli
+            for agent in self.seen.values()
+        ):
+            return ""
+        cpus = max(agent.cpus_milli for agent in self.seen.values())
+        mem = max(agent.mem_milli for agent in self.seen.values())
+        return (
+            f"no agent has offered so much yet: needs {cpus_milli / 1000:g} cpus and"
+            f" {mem_milli / 1000:.0f}M, most seen {cpus / 1000:g} cpus and {mem / 1000:.0f}M"
+        )
+
+
+@dataclass(slots=True)
+class Outlook:
+    """What pending tasks wait for, besides themselves."""
+
+    agents: Agents
+    is_registered: bool = False
+    wanted_since: float | None = None
+    now: float = 0.0
+
+    def reason(self, job: Job, task: Task | None) -> tuple[str, str]:
+        """Why a pending task of this job is pending: a word of the table, and a sentence."""
+        if job.delayed and not (task.position in job.requeued if task else job.ready()):
+            return "Backoff", "its last attempt was in vain; it is tried again soon"
+        if not self.is_registered:
+            return "NoFramework", "the batch framework is not connected to the master"
+        limit = job.spec.max_running
+        if limit is not None and job.active >= limit:
+            return "MaxRunning", f"{limit} tasks of the job are under way"
+        misfit = self.agents.misfit(job.cpus_milli, job.mem_milli)
+        since = self.wanted_since
+        if since is None or self.now - since < OFFER_PATIENCE_S:
+            return "OfferPending", "offers were just asked for"
+        if not self.agents.seen:
+            return "NoAgents", misfit
+        if misfit:
+            return "Resources", misfit
+        return "Resources", "what it needs is in use, or is offered to others"

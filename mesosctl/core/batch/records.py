@@ -1,0 +1,292 @@
+"""A job and a task of the batch framework, and their form on disk.
+
+    jobs     "<job>"             what was submitted, by whom, under which request; never changes
+    cancels  "<job>"             ranges of positions that were cancelled before any attempt
+    tasks    "<job>.<position>"  a task from its first attempt on
+    meta     "framework"         the framework's id, the cluster's, the next job number
+
+Rules: what equals its default is left out of a record. A task that was never attempted has no
+record: it is one of a range. The record of a request is the job's own, so that the two can not
+contradict each other.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mesosctl.core.batch.spans import Spans
+from mesosctl.model.ids import AgentId, TaskId
+from mesosctl.model.jobs import ENDED, BatchState, JobSpec
+from mesosctl.model.resources import Resources
+from mesosctl.protocol.schema import from_plain, to_plain
+
+JOBS = "jobs"
+CANCELS = "cancels"
+TASKS = "tasks"
+META = "meta"
+META_KEY = "framework"
+
+Tables = Mapping[str, Mapping[str, dict[str, Any]]]
+_NO_AGENT = AgentId("")
+ACTIVE = frozenset({BatchState.STAGING, BatchState.RUNNING})
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """A wish to end a task that outlives us. `grace_s` None: the task's own."""
+
+    grace_s: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An earlier attempt: its number and the agent it was meant for."""
+
+    number: int
+    agent_id: AgentId
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Positions first..last were cancelled before any attempt, at `at` wall seconds."""
+
+    first: int
+    last: int
+    at: float
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Task:
+    """One task from its first attempt on. Times are wall seconds; the usage is the kernel's.
+
+    `exit_code` is what a command that waits for it ends with, set when it has ended. `stale` are
+    earlier attempts that may still run somewhere; `past` those that had started. `drops` counts
+    attempts that never started and is not kept.
+    """
+
+    position: int
+    state: BatchState = BatchState.PENDING
+    attempt: int = 0
+    agent_id: AgentId = _NO_AGENT
+    agent: str = ""
+    reason: str = ""
+    message: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    started: float | None = None
+    ended: float | None = None
+    cpu_user_s: float | None = None
+    cpu_system_s: float | None = None
+    mem_peak_bytes: int | None = None
+    losses: int = 0
+    kill: Kill | None = None
+    past: tuple[Attempt, ...] = ()
+    stale: tuple[Attempt, ...] = ()
+    drops: int = 0
+
+
+_PLAIN = (
+    "attempt",
+    "agent_id",
+    "agent",
+    "reason",
+    "message",
+    "exit_code",
+    "signal",
+    "started",
+    "ended",
+    "cpu_user_s",
+    "cpu_system_s",
+    "mem_peak_bytes",
+    "losses",
+)
+_DEFAULTS = Task(0)
+_PLAIN_DEFAULTS = tuple((name, getattr(_DEFAULTS, name)) for name in _PLAIN)
+
+
+def task_record(task: Task) -> dict[str, Any]:
+    """The form of a task on disk."""
+    plain: dict[str, Any] = {"state": str(task.state)}
+    for name, default in _PLAIN_DEFAULTS:
+        held = getattr(task, name)
+        if held != default:
+            plain[name] = held
+    if task.kill is not None:
+        plain["kill"] = to_plain(task.kill)
+    if task.past:
+        plain["past"] = [[past.number, past.agent_id, past.agent] for past in task.past]
+    if task.stale:
+        plain["stale"] = [[stale.number, stale.agent_id, stale.agent] for stale in task.stale]
+    return plain
+
+
+def task_of(position: int, plain: dict[str, Any]) -> Task:
+    """The task of a record. Raises KeyError or ValueError for what is none."""
+    held = dict(plain)
+    state = BatchState(held.pop("state"))
+    kill = held.pop("kill", None)
+    past = tuple(Attempt(*item) for item in held.pop("past", ()))
+    stale = tuple(Attempt(*item) for item in held.pop("stale", ()))
+    return Task(
+        position,
+        state,
+        kill=None if kill is None else from_plain(Kill, kill),
+        past=past,
+        stale=stale,
+        **held,
+    )
+
+
+@dataclass(slots=True)
+class Job:
+    """A job with its tasks.
+
+    `fresh` counts the tasks that were never attempted nor cancelled, all of them at or beyond
+    `cursor`. `requeued` is a heap of positions to run again; `delayed` counts those that wait for
+    their time. `offered` is the room that the queue has counted. `counts` counts the tasks with
+    records by state, without zeros; `active` those that may hold resources. `exit_code` is the
+    largest of the ended tasks.
+    """
+
+    number: int
+    spec: JobSpec
+    owner: str
+    request: str
+    submitted: float
+    spans: Spans
+    resources: Resources
+    cpus_milli: int
+    mem_milli: int
+    launch_bytes: int
+    count: int
+    fresh: int
+    cursor: int = 0
+    tasks: dict[int, Task] = field(default_factory=dict)
+    requeued: list[int] = field(default_factory=list)
+    cancels: list[Cancel] = field(default_factory=list)
+    counts: dict[BatchState, int] = field(default_factory=dict)
+    cancelled: int = 0
+    delayed: int = 0
+    active: int = 0
+    offered: int = 0
+    exit_code: int = 0
+    started: float | None = None
+    ended: float | None = None
+
+    @property
+    def id(self) -> str:
+        """The job's id as users see it."""
+        return str(self.number)
+
+    def ready(self) -> int:
+        """How many tasks could be started now if there were room."""
+        return self.fresh + len(self.requeued)
+
+    def room(self) -> int:
+        """How many tasks may be started now."""
+        ready = self.ready()
+        if self.spec.max_running is None:
+            return ready
+        return max(0, min(ready, self.spec.max_running - self.active))
+
+    def pending(self) -> int:
+        """How many tasks wait, for whatever reason."""
+        return self.fresh + self.counts.get(BatchState.PENDING, 0)
+
+    def has_ended(self) -> bool:
+        """Whether no task can change any more."""
+        return not self.active and not self.fresh and not self.counts.get(BatchState.PENDING)
+
+    def cancel_of(self, position: int) -> Cancel | None:
+        """The cancellation that covers a position without a record, if any."""
+        at = bisect_right(self.cancels, position, key=lambda cancel: cancel.first) - 1
+        if at >= 0 and position <= self.cancels[at].last:
+            return self.cancels[at]
+        return None
+
+    def task_id(self, position: int) -> str:
+        """The id of a task as users see it: `<job>.<index>`."""
+        return f"{self.number}.{self.spans.index(position)}"
+
+    def wire_id(self, position: int, attempt: int) -> TaskId:
+        """The id of one attempt on the wire."""
+        return TaskId(f"{self.number}.{self.spans.index(position)}.{attempt}")
+
+    def tallies(self) -> dict[str, int]:
+        """How many tasks are in which state, without zeros, in the order of the states."""
+        sums = dict(self.counts)
+        for state, more in (
+            (BatchState.PENDING, self.fresh),
+            (BatchState.CANCELLED, self.cancelled),
+        ):
+            if more:
+                sums[state] = sums.get(state, 0) + more
+        return {str(state): sums[state] for state in BatchState if state in sums}
+
+
+def new_job(number: int, spec: JobSpec, owner: str, request: str, submitted: float) -> Job:
+    """A job of which nothing has happened yet."""
+    count = spec.count()
+    resources = Resources.of(cpus_milli=spec.cpus_milli, mem_bytes=spec.mem_bytes)
+    ranges = spec.indices or ((0, count - 1, 1),)
+    return Job(
+        number,
+        spec,
+        owner,
+        request,
+        submitted,
+        Spans(ranges),
+        resources,
+        resources.scalar("cpus"),
+        resources.scalar("mem"),
+        launch_bytes(spec),
+        count,
+        count,
+    )
+
+
+def launch_bytes(spec: JobSpec) -> int:
+    """About how many bytes one task of the job takes in an ACCEPT, at the most."""
+    entry = max(map(len, spec.entries), default=0)
+    holes = sum(argument.count("{}") for argument in spec.argv) if entry else 0
+    size = 1000 + len(spec.script or b"") + 4 * entry * (holes + 1)
+    size += 4 * sum(map(len, spec.argv)) + 5 * len(spec.argv)
+    size += 4 * sum(len(name) + len(value) + 2 for name, value in spec.env.items())
+    return size + 4 * (len(spec.cwd) + len(spec.submit_dir) * 4 + len(spec.stdout))
+
+
+def job_record(job: Job) -> dict[str, Any]:
+    """The form of a job on disk."""
+    return {
+        "spec": to_plain(job.spec),
+        "owner": job.owner,
+        "request": job.request,
+        "submitted": job.submitted,
+    }
+
+
+def job_of(number: int, plain: dict[str, Any]) -> Job:
+    """The job of a record. Raises KeyError or ValueError for what is none."""
+    spec = from_plain(JobSpec, plain["spec"])
+    return new_job(number, spec, plain["owner"], plain["request"], plain["submitted"])
+
+
+def cancels_record(job: Job) -> dict[str, Any]:
+    """The form of a job's early cancellations on disk."""
+    return {"ranges": [[c.first, c.last, c.at, c.reason] for c in job.cancels]}
+
+
+def cancels_of(plain: dict[str, Any]) -> list[Cancel]:
+    """The cancellations of a record, ascending."""
+    return [Cancel(*item) for item in plain["ranges"]]
+
+
+def is_ended(task: Task) -> bool:
+    """Whether the task's state is final."""
+    return task.state in ENDED
