@@ -17,7 +17,7 @@ from mesosctl.core.batch.keys import KeyAsked, KeyDecided
 from mesosctl.core.batch.machine import LINK, BatchMachine
 from mesosctl.core.batch.records import CANCELS, JOBS, META, TASKS
 from mesosctl.core.machine import Event
-from mesosctl.errors import StorageFailed, UsageError
+from mesosctl.errors import MesosctlError, StorageFailed, UsageError
 from mesosctl.limits import FAILOVER_TIMEOUT_S, REFUSE_S
 from mesosctl.model.cluster import FrameworkInfo
 from mesosctl.model.ids import FrameworkId, is_ident, is_role
@@ -93,13 +93,28 @@ def _run(
     loop = Loop(machine, role="framework", store=store)
     loop.authority(DOMAIN, lambda asked: _ask(loop, asked))
     loop.on_effect(KeyDecided, lambda decided: loop.resolve(decided.key, decided.allowed, DOMAIN))
-    address = loop.bind(DOMAIN, ServerSpec(options.listen, own.pair, DOMAIN))
+    address = _bind(loop, options.listen, own, work_dir / "address")
     told = options.advertise or _reachable(address)
     machine.listen_at(told, own.pair.public)
     loop.link(LINK, LinkSpec(master, key.pair, key.server_key))
     loop.on_refused(lambda link, why: _refused(loop, why))
     loop.log("info", f"commands are served on {told}, the master is {master}")
     return loop.run()
+
+
+def _bind(loop: Loop, listen: str, own: KeyFile, remembered: Path) -> str:
+    """Listen, where any port will do at the one of the last time: commands that wait come back."""
+    if listen.endswith(":0") and remembered.exists():
+        before = remembered.read_text(encoding="ascii", errors="replace").strip()
+        if before.rpartition(":")[0] == listen.rpartition(":")[0]:
+            try:
+                return loop.bind(DOMAIN, ServerSpec(before, own.pair, DOMAIN))
+            except MesosctlError:
+                # Somebody else has it now.
+                loop.log("info", f"{before} is taken: listening elsewhere")
+    address = loop.bind(DOMAIN, ServerSpec(listen, own.pair, DOMAIN))
+    remembered.write_text(address + "\n", encoding="ascii")
+    return address
 
 
 def _load(info: FrameworkInfo, store: SqliteStore, master: str, filter_s: float) -> BatchMachine:

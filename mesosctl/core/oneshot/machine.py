@@ -47,6 +47,8 @@ from mesosctl.protocol.messages.agent import TaskKill
 REFUSE_REST_S = 3600.0
 # How long the streams of an ended task may take before they count as lost.
 STREAMS_WAIT_S = 30.0
+# An agent that does not answer may have come back at another address: ask where, this often.
+ADMIT_AGAIN_S = 2.0
 # A task that waits longer than this for its place is explained on stderr.
 EXPLAIN_AFTER_S = 2.0
 SECOND_INTERRUPT_S = 2.0
@@ -80,6 +82,7 @@ class OneShot:
         self._placed: Offer | None = None
         self._launched: TaskInfo | None = None
         self._admission = ""
+        self._admit_at: float | None = None
         self._end: StatusUpdate | None = None
         self._give_up_at: float | None = None
         self._explain_at: float | None = None
@@ -107,7 +110,7 @@ class OneShot:
                 events, effects = self._driver.receive(event, now)
                 return effects + self._told(events, now)
             case PeerLost(peer=peer) if peer == AGENT_LINK:
-                return self._streams.lose(now)
+                return [*self._streams.lose(now), *self._ask_admission(now)]
             case PeerLost():
                 events, effects = self._driver.lost(now)
                 return effects + self._told(events, now)
@@ -139,6 +142,7 @@ class OneShot:
             self._give_up_at,
             self._explain_at,
             self._answer_by,
+            self._admit_at,
         ]
         return min((at for at in candidates if at is not None), default=None)
 
@@ -146,6 +150,10 @@ class OneShot:
         events, effects = self._driver.tick(now)
         effects += self._told(events, now)
         effects += self._streams.tick(now)
+        if self._admit_at is not None and now.mono >= self._admit_at:
+            self._admit_at = None
+            if not self._streams.is_live and not self._streams.all_read:
+                effects += self._ask_admission(now)
         if self._answer_by is not None and now.mono >= self._answer_by:
             note = Note(f"the master does not answer within {self._answer_timeout_s:g} s")
             return [*effects, note, *self._stop(125)]
@@ -169,7 +177,7 @@ class OneShot:
                     self._answer_by = None
                     effects += self._registered()
                 case OffersArrived(offers=offers):
-                    effects += self._offered(offers)
+                    effects += self._offered(offers, now)
                 case StatusArrived(updates=updates):
                     for update in updates:
                         effects += self._status(update, now)
@@ -192,7 +200,7 @@ class OneShot:
             effects += self._driver.kill((self._kill,))
         return effects
 
-    def _offered(self, offers: tuple[Offer, ...]) -> list[Effect]:
+    def _offered(self, offers: tuple[Offer, ...], now: Now) -> list[Effect]:
         effects: list[Effect] = []
         for offer in offers:
             held = offer.resources.take(self._task.resources) if self._launched is None else None
@@ -211,12 +219,13 @@ class OneShot:
             self._launched, self._placed = task, offer
             effects += self._driver.accept([offer.offer_id], [task], REFUSE_REST_S)
             effects += self._driver.suppress()
-            effects += self._ask_admission()
+            effects += self._ask_admission(now)
         return effects
 
-    def _ask_admission(self) -> list[Effect]:
+    def _ask_admission(self, now: Now) -> list[Effect]:
         if self._launched is None:
             return []
+        self._admit_at = now.mono + ADMIT_AGAIN_S
         self._admission = self._new_id()
         return self._driver.admit(
             self._admission, self._launched.task_id, self._launched.agent_id, self._own_key
@@ -226,8 +235,8 @@ class OneShot:
         if event.request != self._admission:
             return []
         if event.problem:
-            return [Note(f"no output: {event.problem}")]
-        if self._launched is None:
+            return [Note(f"no output yet: {event.problem}")]
+        if self._launched is None or self._streams.is_live:
             return []
         connect = Connect(event.address, event.public_key)
         task_id = self._launched.task_id

@@ -60,7 +60,7 @@ class Streams:
     """
 
     def __init__(
-        self, command: Command, new_id: NewId, refused: Callable[[], list[Effect]]
+        self, command: Command, new_id: NewId, refused: Callable[[Now], list[Effect]]
     ) -> None:
         self._session = ClientSession(AGENT_LINK, self._hello, lambda now: [], new_id)
         self._refused = refused
@@ -86,6 +86,11 @@ class Streams:
     def all_written(self) -> bool:
         """Whether everything that came was written."""
         return all(reading.unwritten == 0 for reading in self._reads.values())
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the agent has answered in the present session."""
+        return self._session.confirmed
 
     def deadline(self) -> float | None:
         """When tick() has something to do."""
@@ -141,7 +146,7 @@ class Streams:
                 return effects + self._stdin_taken(message)
             case Refusal():
                 # The admission ran out while the connection was away.
-                return effects + self._session.lose(now) + self._refused()
+                return effects + self._session.lose(now) + self._refused(now)
             case _:
                 return effects
 

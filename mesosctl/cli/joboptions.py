@@ -1,0 +1,227 @@
+"""The options that `submit` and `run` share, and what they come to.
+
+Rules: one option has one name, one meaning and one help text in both commands. What is wrong with a
+value is said here, in one line, before anything is sent.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from mesosctl.cli.environ import BASES
+from mesosctl.cli.params import CPUS, DURATION, ENV, MEMORY, NAME, Duration, Parsed, shown
+from mesosctl.errors import UsageError
+from mesosctl.limits import KILL_GRACE_MAX_S
+from mesosctl.model.ids import is_role
+
+PATH_BYTES_MAX = 4096
+_USER = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.@-]{0,63}\$?")
+
+
+def parse_role(text: str) -> str:
+    """A role's name. Raises UsageError."""
+    if not is_role(text):
+        raise UsageError(f"{shown(text)} is not a role", "write letters, digits and . _ - /")
+    return text
+
+
+def parse_user(text: str) -> str:
+    """A user's name. Raises UsageError."""
+    if not _USER.fullmatch(text):
+        raise UsageError(f"{shown(text)} is not a user's name", "write it as in /etc/passwd")
+    return text
+
+
+def parse_path(text: str) -> str:
+    """A path that is opened on an agent. Raises UsageError."""
+    if not text.strip():
+        raise UsageError("the path is empty", "name a file, or none")
+    if "\0" in text or len(text.encode("utf-8", "surrogateescape")) > PATH_BYTES_MAX:
+        raise UsageError(f"{shown(text)} is no path", f"at most {PATH_BYTES_MAX} bytes")
+    return text
+
+
+ROLE = Parsed("ROLE", parse_role)
+USER = Parsed("USER", parse_user)
+PATH = Parsed("FILE", parse_path)
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """What the shared options say. Units as in model.jobs.JobSpec."""
+
+    name: str | None = None
+    cpus: int = 1000
+    mem: int = 512 * 1024**2
+    role: str = "*"
+    user: str = ""
+    env: tuple[tuple[str, str], ...] = ()
+    env_base: str = "default"
+    chdir: str | None = None
+    sandbox: bool = False
+    stdout: str | None = None
+    stderr: str | None = None
+    stdin: str | None = None
+    append: bool = False
+    time: float | None = None
+    grace: float = 10.0
+    wrap: str | None = None
+
+    def check(self) -> None:
+        """Raise UsageError for options that contradict each other."""
+        if self.chdir is not None and self.sandbox:
+            raise UsageError("--chdir and --sandbox name two directories", "give one of them")
+        if self.grace > KILL_GRACE_MAX_S:
+            raise UsageError(f"--grace is over {KILL_GRACE_MAX_S / 3600:g}h", "give less")
+        if self.stdout == "merge":
+            raise UsageError("-o merge: stdout cannot be merged", "write -e merge, or ./merge")
+        if self.append and not (self.stdout or self.stderr):
+            raise UsageError("--append is for files", "name one with -o or -e")
+
+
+def where(options: JobOptions) -> tuple[str, str, bool]:
+    """The working directory, the submit directory, and whether the sandbox may take its place.
+
+    Raises UsageError when the directory that we are in exists no more.
+    """
+    try:
+        here = os.getcwd()
+    except OSError:
+        raise UsageError("the directory that you are in is gone", "change to another") from None
+    if options.sandbox:
+        return "", here, False
+    if options.chdir is not None:
+        return os.path.normpath(os.path.join(here, options.chdir)), here, False
+    return here, here, True
+
+
+def own_umask() -> int:
+    """The umask of this process: it can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask & 0o777
+
+
+def _options() -> tuple[Callable[[Any], Any], ...]:
+    return (
+        click.option(
+            "-n", "--name", "-J", type=NAME, metavar="NAME", help="What it is called in listings."
+        ),
+        click.option(
+            "-c",
+            "--cpus",
+            type=CPUS,
+            default="1",
+            show_default=True,
+            metavar="CPUS",
+            help="CPUs for each task, also as a fraction; it cannot use more.",
+        ),
+        click.option(
+            "-m",
+            "--mem",
+            type=MEMORY,
+            default="512M",
+            show_default=True,
+            metavar="SIZE",
+            help="Memory for each task; one that uses more is ended as oom.",
+        ),
+        click.option(
+            "-t",
+            "--time",
+            type=DURATION,
+            metavar="TIME",
+            help="End a task that runs longer than this; it is then in state timeout.",
+        ),
+        click.option(
+            "--grace",
+            type=Duration(zero=True),
+            default="10s",
+            show_default=True,
+            metavar="TIME",
+            help="How long a task that is asked to end (TERM) may take before KILL.",
+        ),
+        click.option(
+            "-R", "--role", type=ROLE, metavar="ROLE", help="The role whose share it is run from."
+        ),
+        click.option(
+            "-u",
+            "--user",
+            type=USER,
+            metavar="USER",
+            help="Run as this user of the agents; your key must name it.",
+        ),
+        click.option(
+            "-E",
+            "--env",
+            type=ENV,
+            multiple=True,
+            metavar="NAME[=VALUE]",
+            help="Set a variable, or pass on your own; may be repeated.",
+        ),
+        click.option(
+            "--env-base",
+            type=click.Choice(BASES),
+            default="default",
+            show_default=True,
+            help="What else of your environment a task gets, see above.",
+        ),
+        click.option(
+            "-D",
+            "--chdir",
+            type=PATH,
+            metavar="DIR",
+            help="The working directory; it must exist on the agent.",
+        ),
+        click.option(
+            "--sandbox",
+            is_flag=True,
+            help="Work in the task's own fresh directory instead of the present one.",
+        ),
+        click.option(
+            "-o",
+            "--stdout",
+            type=PATH,
+            metavar="FILE",
+            help="Write stdout to this file of the agent, or nowhere (none).",
+        ),
+        click.option(
+            "-e",
+            "--stderr",
+            type=PATH,
+            metavar="FILE",
+            help="Write stderr to this file of the agent, nowhere (none), or where stdout goes "
+            "(merge).",
+        ),
+        click.option("--append", is_flag=True, help="Append to these files; do not empty them."),
+        click.option(
+            "--wrap", metavar="LINE", help="Execute this line by the shell, instead of a command."
+        ),
+    )
+
+
+def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the shared options to a command, which receives them as `job: JobOptions`.
+
+    Its own option --stdin, if it has one, becomes a part of them.
+    """
+
+    @functools.wraps(function)
+    def with_job(*args: Any, **rest: Any) -> Any:
+        given = {name: rest.pop(name) for name in JobOptions.__slots__ if name in rest}
+        given["role"] = given["role"] or "*"
+        given["user"] = given["user"] or ""
+        job = JobOptions(**given)
+        job.check()
+        return function(*args, job=job, **rest)
+
+    decorated: Callable[..., Any] = with_job
+    for option in reversed(_options()):
+        decorated = option(decorated)
+    return decorated

@@ -1,0 +1,173 @@
+"""What the agent's machine wants done on its host, and what it is told about it.
+
+Rules: a container is named `<framework>/<task>`, and its sandbox is found under the same name.
+Every MakeSandbox is answered by exactly one of SandboxMade and SandboxFailed, every ReadFile by one
+FileRead, every KillContainers by ContainersGone and ContainersBusy about each of its containers.
+An executor that was started or is watched ends in exactly one ExecutorExited.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mesosctl.core.machine import Effect, Event
+from mesosctl.model.ids import AgentId, ExecutorId
+
+
+# --- effects --------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class OpenContainers(Effect):
+    """The agent has its id: from now on containers below it can be killed and swept."""
+
+    agent_id: AgentId
+
+
+@dataclass(frozen=True, slots=True)
+class StartExecutor(Effect):
+    """Start an executor process that outlives the agent."""
+
+    executor_id: ExecutorId
+
+
+@dataclass(frozen=True, slots=True)
+class WatchExecutor(Effect):
+    """Tell when this process ends; at once when it is not there, or is another process.
+
+    `start_ticks` is when it started, in clock ticks since the host did; 0: not known.
+    """
+
+    executor_id: ExecutorId
+    pid: int
+    start_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class KillExecutor(Effect):
+    """Send SIGKILL to a watched executor's process."""
+
+    executor_id: ExecutorId
+
+
+@dataclass(frozen=True, slots=True)
+class MakeSandbox(Effect):
+    """Make the directory of a task, owned by its user ("" is the agent's own).
+
+    `fresh`: one that is there already shows that the task id was used before: a failure.
+    """
+
+    container: str
+    user: str
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KillContainers(Effect):
+    """Kill every process of these containers and remove those that are empty."""
+
+    containers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepContainers(Effect):
+    """Name every container that exists below the agent's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllowKey(Effect):
+    """Let this public key connect to the data socket."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetKey(Effect):
+    """Let no new connection of this key in; those that stand go on."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile(Effect):
+    """Read at most `bytes_max` of a sandbox's file from `offset`, or its last `tail_lines` lines.
+
+    `tail_lines` below 0 means from `offset`. `token` comes back with the answer.
+    """
+
+    token: str
+    container: str
+    name: str
+    offset: int
+    bytes_max: int
+    tail_lines: int = -1
+
+
+# --- events ---------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class ExecutorStarted(Event):
+    """The process runs; `start_ticks` tells it from a later one of the same pid."""
+
+    executor_id: ExecutorId
+    pid: int
+    start_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorExited(Event):
+    """The process is not there any more, or could not be started. `text` says how it ended."""
+
+    executor_id: ExecutorId
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxMade(Event):
+    """The task's directory exists at this absolute path."""
+
+    container: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxFailed(Event):
+    """There is no directory for the task. `kind`: failed, permission, root or used."""
+
+    container: str
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainersGone(Event):
+    """Nothing of these containers is alive."""
+
+    containers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ContainersBusy(Event):
+    """Something of these containers still lives, or is just dying."""
+
+    containers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ContainersFound(Event):
+    """The containers that exist below the agent's id, whoever made them."""
+
+    containers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileRead(Event):
+    """What ReadFile found: bytes at `offset`; `at_end`: the file holds no more just now.
+
+    `missing`: there is no such file (yet); then `problem` says if there is not even a sandbox.
+    Otherwise a `problem` means that it cannot be read, ever.
+    """
+
+    token: str
+    offset: int
+    data: bytes
+    at_end: bool
+    missing: bool = False
+    problem: str = ""

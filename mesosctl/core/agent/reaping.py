@@ -1,0 +1,91 @@
+"""Containers that have to go: killed again and again until nothing of them is alive.
+
+Rules: a task whose executor is gone ends GONE only when its container is empty. What belongs to no
+task of ours, or to one that was never sent or has ended, is an orphan and goes the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mesosctl.core.agent.effects import (
+    ContainersBusy,
+    ContainersFound,
+    ContainersGone,
+    KillContainers,
+)
+from mesosctl.core.agent.tasks import Phase, Tasks
+from mesosctl.core.machine import Effect, Log, Now
+from mesosctl.errors import require
+from mesosctl.limits import KILL_AGAIN_S
+from mesosctl.model.tasks import TaskState
+
+FIRST_WAIT_S = 0.01
+
+
+class Reaper:
+    """The containers that are being killed; `None` as its time: an answer is under way."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+        self._due: dict[str, float | None] = {}
+        self._wait_s: dict[str, float] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._due)
+
+    def kill(self, containers: Iterable[str]) -> list[Effect]:
+        """Kill these, unless that is under way."""
+        fresh = tuple([name for name in containers if name not in self._due])
+        for name in fresh:
+            self._due[name] = None
+            self._wait_s[name] = FIRST_WAIT_S
+        return [KillContainers(fresh)] if fresh else []
+
+    def gone(self, event: ContainersGone, now: Now) -> list[Effect]:
+        """Nothing of these is alive: their tasks have ended."""
+        effects: list[Effect] = []
+        for name in event.containers:
+            self._due.pop(name, None)
+            self._wait_s.pop(name, None)
+            task = self._tasks.get(name)
+            if task is not None and task.phase is Phase.DOOMED:
+                effects += self._tasks.end(task, TaskState.GONE, *task.doom, now)
+        return effects
+
+    def busy(self, event: ContainersBusy, now: Now) -> None:
+        """Look again soon, and then less often."""
+        for name in event.containers:
+            if name in self._due:
+                self._due[name] = now.mono + self._wait_s[name]
+                self._wait_s[name] = min(self._wait_s[name] * 2, KILL_AGAIN_S)
+
+    def found(self, event: ContainersFound) -> list[Effect]:
+        """Kill the orphans among the containers that exist."""
+        orphans = []
+        for name in event.containers:
+            task = self._tasks.get(name)
+            if task is None or task.phase not in (Phase.SENT, Phase.DOOMED):
+                orphans.append(name)
+        if not orphans:
+            return []
+        shown = ", ".join(orphans[:5]) + (", …" if len(orphans) > 5 else "")
+        text = f"{len(orphans)} containers without a task are ended: {shown}"
+        return [Log("warning", text), *self.kill(orphans)]
+
+    def tick(self, now: Now) -> list[Effect]:
+        """Kill again what was still alive."""
+        due = [name for name, at in self._due.items() if at is not None and at <= now.mono]
+        for name in due:
+            self._due[name] = None
+        return [KillContainers(tuple(due))] if due else []
+
+    def deadline(self) -> float | None:
+        """When tick() has something to do."""
+        return min((at for at in self._due.values() if at is not None), default=None)
+
+    def check(self) -> None:
+        """Raises InvariantBroken where a doomed task is not being killed."""
+        for task in self._tasks.of(Phase.DOOMED):
+            require(task.container in self._due, f"{task.container} is doomed and left alone")
+        require(self._due.keys() == self._wait_s.keys(), "containers are killed without patience")

@@ -1,0 +1,147 @@
+"""What the agent keeps on disk, and its form there.
+
+    meta        "agent"                 id, boot id, cluster, epoch, what it had when it was stopped
+    frameworks  <framework>             its FrameworkInfo; whether it was removed
+    tasks       <framework>/<task>      the TaskInfo and which executor may have been told of it
+    progress    <framework>/<task>      the latest state and the updates nobody acknowledged
+    executors   <executor>              its process and whose it is
+
+Rules: a task is written before anybody is told to run it, its executor's name before that executor
+is told; an update before it is acknowledged or passed on. Text of a task is written once, its
+progress is small. A record that cannot be understood stops the agent: it never means "no task".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mesosctl.core.machine import Put
+from mesosctl.errors import StorageFailed
+from mesosctl.model.cluster import AgentInfo, FrameworkInfo
+from mesosctl.model.ids import AgentId, ExecutorId, FrameworkId
+from mesosctl.model.resources import Resources
+from mesosctl.model.tasks import StatusUpdate, TaskInfo, TaskState
+from mesosctl.protocol.schema import from_plain, to_plain
+
+META, FRAMEWORKS, TASKS = "meta", "frameworks", "tasks"
+PROGRESS, EXECUTORS = "progress", "executors"
+TABLES = (META, FRAMEWORKS, TASKS, PROGRESS, EXECUTORS)
+FORM = 1
+NOBODY = ExecutorId("")
+_NO_AGENT = AgentId("")
+_NO_FRAMEWORK = FrameworkId("")
+_Table = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class MetaRecord:
+    """Who the agent is, and the boot of the host and the shape in which it last ran."""
+
+    agent_id: AgentId = _NO_AGENT
+    boot_id: str = ""
+    cluster: str = ""
+    epoch: int = 0
+    name: str = ""
+    total: Resources = field(default_factory=Resources)
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameworkEntry:
+    """A framework with tasks or an executor here."""
+
+    info: FrameworkInfo
+    removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEntry:
+    """A task. `executor_id` empty: certainly nobody was ever told to run it."""
+
+    framework_id: FrameworkId
+    info: TaskInfo
+    number: int
+    executor_id: ExecutorId = NOBODY
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressEntry:
+    """How far a task came. `updates` are those that nobody acknowledged, oldest first."""
+
+    state: TaskState
+    updates: tuple[StatusUpdate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorEntry:
+    """An executor. `pid` 0: it was to be started, and nothing of it has been heard."""
+
+    executor_id: ExecutorId
+    framework_id: FrameworkId = _NO_FRAMEWORK
+    pid: int = 0
+    start_ticks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRecords:
+    """Everything that an earlier run of the agent left behind."""
+
+    meta: MetaRecord = MetaRecord()
+    frameworks: tuple[FrameworkEntry, ...] = ()
+    tasks: tuple[TaskEntry, ...] = ()
+    progress: dict[str, ProgressEntry] = field(default_factory=dict)
+    executors: tuple[ExecutorEntry, ...] = ()
+
+    @classmethod
+    def load(cls, tables: Mapping[str, _Table]) -> AgentRecords:
+        """From the tables as they were put. Raises StorageFailed for what is not ours."""
+        try:
+            meta = tables.get(META, {}).get("agent")
+            tasks = [from_plain(TaskEntry, dict(row)) for row in _rows(tables, TASKS)]
+            tasks.sort(key=lambda entry: entry.number)
+            return cls(
+                MetaRecord() if meta is None else from_plain(MetaRecord, dict(meta)),
+                tuple([from_plain(FrameworkEntry, dict(row)) for row in _rows(tables, FRAMEWORKS)]),
+                tuple(tasks),
+                {
+                    key: from_plain(ProgressEntry, dict(row))
+                    for key, row in tables.get(PROGRESS, {}).items()
+                },
+                tuple([from_plain(ExecutorEntry, dict(row)) for row in _rows(tables, EXECUTORS)]),
+            )
+        except ValueError as error:
+            raise StorageFailed(
+                f"the agent's records cannot be understood: {error}",
+                "start the mesosctl that wrote them, or move the work directory away",
+            ) from None
+
+
+def _rows(tables: Mapping[str, _Table], name: str) -> list[Mapping[str, Any]]:
+    return list(tables.get(name, {}).values())
+
+
+def put(table: str, key: str, entry: Any) -> Put:
+    """The effect that keeps one of the entries above."""
+    return Put(table, key, to_plain(entry))
+
+
+def reshaped(meta: MetaRecord, info: AgentInfo) -> str:
+    """Why an agent with these records may not go on as `info`; empty when it may.
+
+    It may have grown: frameworks count on what they were offered, never on what they were not.
+    """
+    if not meta.agent_id:
+        return ""
+    changes: list[str] = []
+    if meta.name != info.name:
+        changes.append(f"its name was {meta.name}, is now {info.name}")
+    if not info.total.contains(meta.total):
+        changes.append(f"its resources were {meta.total}, are now {info.total}")
+    for name in sorted(meta.attributes):
+        now = info.attributes.get(name)
+        if now != meta.attributes[name]:
+            is_now = "is gone" if now is None else f"is now {now}"
+            changes.append(f"attribute {name} was {meta.attributes[name]}, {is_now}")
+    return "; ".join(changes)

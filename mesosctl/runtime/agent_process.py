@@ -1,0 +1,252 @@
+"""The agent as a process: its options, directories, store, sockets and the loop around its machine.
+
+Rules: the work directory is locked before anything in it is read. `state` below it is ours alone;
+`sandboxes` can be passed through by the users of tasks, but not listed. The data socket has a key
+pair of its own, kept with the state; the key file that the operator gave only proves who we are to
+the master. A change that would break a promise to running tasks is refused before anything starts.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mesosctl import __version__
+from mesosctl.core.agent import AgentMachine, AgentOptions, AgentRecords
+from mesosctl.core.agent.machine import DATA_PREFIX, EXECUTORS_PREFIX, MASTER
+from mesosctl.core.agent.records import FORM, TABLES, reshaped
+from mesosctl.errors import MesosctlError, Refused, UsageError
+from mesosctl.isolation import Isolation, open_isolation
+from mesosctl.model.attributes import Attributes
+from mesosctl.model.cluster import AgentInfo
+from mesosctl.model.ids import AgentId, is_ident
+from mesosctl.runtime import probe
+from mesosctl.runtime.agent_deeds import AgentDeeds, Executing, Places
+from mesosctl.runtime.endpoints import parse_address
+from mesosctl.runtime.ids import new_id
+from mesosctl.runtime.links import LinkSpec
+from mesosctl.runtime.logs import Logger
+from mesosctl.runtime.loop import Loop
+from mesosctl.runtime.sockets import ServerSpec
+from mesosctl.storage.keys import KeyFile, load_key, load_or_make_server_key
+from mesosctl.storage.locations import private_dir, runtime_dir, socket_path, state_dir
+from mesosctl.storage.lock import DirectoryLock
+from mesosctl.storage.store import SqliteStore
+
+DOMAIN = "agent-data"
+MASTER_PORT = 5050
+_EVERYWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 - recognised, not bound
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """What `mesosctl agent` was told; empty texts mean the default.
+
+    `master` is tcp://host:port; without it the one in the key file. `recover` is reconnect or
+    cleanup. `ends_tasks`: tasks end with the agent, as in `mesosctl local`.
+    """
+
+    key: Path | None = None
+    master: str = ""
+    name: str = ""
+    resources: str = ""
+    reserve: str = ""
+    attributes: str = ""
+    isolation: str = "auto"
+    listen: str = "tcp://127.0.0.1:0"
+    advertise: str = ""
+    root_tasks: bool = True
+    cgroup_root: str = "mesosctl"
+    work_dir: Path | None = None
+    recover: str = "reconnect"
+    check: bool = False
+    ends_tasks: bool = False
+    log_level: str = "info"
+
+
+def run_agent(settings: AgentSettings) -> int:
+    """Run an agent until it is stopped; its exit code. Errors are one line on stderr."""
+    log = Logger("agent", settings.log_level)
+    try:
+        if settings.check:
+            return _check(settings)
+        work_dir = _work_dir(settings)
+        with DirectoryLock.take(work_dir / "state"):
+            store = SqliteStore.open(work_dir / "state", "agent", FORM)
+            try:
+                return _run(settings, work_dir, store, log)
+            finally:
+                store.close()
+    except MesosctlError as error:
+        log("error", str(error))
+        return error.exit_code
+
+
+def _check(settings: AgentSettings) -> int:
+    """Print what the agent would be, and start nothing."""
+    info = _describe(settings, settings.work_dir or state_dir("agent"))
+    isolation = _probe_isolation(settings, AgentId(""))
+    lines = [
+        f"name: {info.name}",
+        f"resources: {info.total}",
+        f"attributes: {Attributes.from_wire(info.attributes)}",
+        f"isolation: {','.join(isolation.names)}",
+        *(f"not used: {reason}" for reason in isolation.fell_back),
+        *(f"not enforced: {sentence}" for sentence in isolation.not_enforced),
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+def _work_dir(settings: AgentSettings) -> Path:
+    """The work directory with what is in it; of root's agent, users can reach their sandboxes."""
+    work_dir = (settings.work_dir or state_dir("agent")).absolute()
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        found = work_dir.stat()
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise Refused(
+                f"{work_dir} is not ours alone to write", "name another --work-dir, or chmod it"
+            )
+        passable = 0o711 if os.geteuid() == 0 else 0o700
+        work_dir.chmod(passable)
+        private_dir(work_dir / "state")
+        (work_dir / "sandboxes").mkdir(exist_ok=True)
+        (work_dir / "sandboxes").chmod(passable)
+    except OSError as error:
+        raise Refused(
+            f"{work_dir}: {error.strerror}", "name another directory with --work-dir"
+        ) from None
+    return work_dir
+
+
+def _describe(settings: AgentSettings, work_dir: Path) -> AgentInfo:
+    """The agent as it presents itself, but for its addresses. Raises UsageError."""
+    name = settings.name or probe.host_name()
+    if not is_ident(name):
+        raise UsageError(f"--name {name[:40]!r} is no name", "use only [A-Za-z0-9._-]")
+    total = probe.total_resources(settings.resources, settings.reserve, probe.look(work_dir))
+    attributes = Attributes.parse(settings.attributes) if settings.attributes else Attributes()
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        user = str(os.geteuid())
+    return AgentInfo(
+        AgentId(""),
+        name,
+        total,
+        attributes.to_wire(),
+        boot_id=probe.boot_id(),
+        user=user,
+        version=__version__,
+    )
+
+
+def _probe_isolation(settings: AgentSettings, agent_id: AgentId) -> Isolation:
+    """What the isolation is going to be. Before we have an id it is tried under a passing one."""
+    name = agent_id or f"probe-{os.getpid()}"
+    isolation = open_isolation(settings.isolation, root=settings.cgroup_root, agent_id=name)
+    isolation.close_root(remove=not agent_id)
+    return isolation
+
+
+def _key_file(settings: AgentSettings) -> KeyFile:
+    if settings.key is None:
+        raise Refused("an agent needs a key", "make one on the master's host: mesosctl keygen")
+    key = load_key(settings.key)
+    if not key.server_key:
+        raise Refused(f"{settings.key} names no server key", "use the file that keygen wrote")
+    return key
+
+
+def _master_address(settings: AgentSettings, key: KeyFile) -> str:
+    address = (settings.master or key.master).partition(",")[0]
+    if not address:
+        raise UsageError("no master is named", "use --master tcp://HOST:PORT")
+    host, port = parse_address(address, default_port=MASTER_PORT)
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+
+
+def _run(settings: AgentSettings, work_dir: Path, store: SqliteStore, log: Logger) -> int:
+    key = _key_file(settings)
+    master = _master_address(settings, key)
+    records = AgentRecords.load({table: store.load(table) for table in TABLES})
+    info = _describe(settings, work_dir)
+    if records.tasks:
+        changes = reshaped(records.meta, info)
+        if changes:
+            raise Refused(
+                f"{len(records.tasks)} tasks of an earlier run are known, and {changes}",
+                "give the old options, or end the tasks with --recover cleanup",
+            )
+    isolation = _probe_isolation(settings, records.meta.agent_id)
+    names = ",".join(isolation.names)
+    log("info", f"isolation: {names}")
+    for sentence in (*isolation.fell_back, *isolation.not_enforced):
+        log("warning", f"isolation: {sentence}")
+    info = replace(info, isolation=isolation.names, not_enforced=isolation.not_enforced)
+    machine = AgentMachine(
+        info,
+        records,
+        new_id,
+        AgentOptions(settings.root_tasks, settings.recover == "cleanup", settings.ends_tasks),
+    )
+    loop = Loop(machine, role="agent", store=store, log=log)
+    try:
+        _connect(settings, work_dir, loop, machine, key, master)
+        places = Places(
+            work_dir / "sandboxes",
+            work_dir / "executors.log",
+            _socket(work_dir),
+        )
+        executing = Executing(
+            names,
+            settings.cgroup_root,
+            lambda agent_id: open_isolation(names, root=settings.cgroup_root, agent_id=agent_id),
+            settings.root_tasks,
+        )
+        deeds = AgentDeeds(loop, places, executing)
+    except BaseException:
+        loop.close()
+        raise
+    loop.authority(DOMAIN, deeds.may_connect)
+    try:
+        return loop.run()
+    finally:
+        deeds.close()
+
+
+def _socket(work_dir: Path) -> Path:
+    return socket_path(runtime_dir(), "agent", str(work_dir.resolve()))
+
+
+def _connect(
+    settings: AgentSettings,
+    work_dir: Path,
+    loop: Loop,
+    machine: AgentMachine,
+    key: KeyFile,
+    master: str,
+) -> None:
+    """Bind both sockets, aim the link, and tell the machine where its data is read."""
+    loop.bind(EXECUTORS_PREFIX.rstrip(":"), ServerSpec(f"ipc://{_socket(work_dir)}"))
+    own = load_or_make_server_key(work_dir / "state", machine.info.name).pair
+    bound = loop.bind(DATA_PREFIX.rstrip(":"), ServerSpec(settings.listen, own, DOMAIN))
+    address = _advertised(settings.advertise, bound)
+    machine.info = replace(machine.info, address=address, public_key=own.public)
+    loop.link(MASTER, LinkSpec(master, key.pair, key.server_key))
+    loop.log("info", f"data at {address}; connecting to {master}")
+
+
+def _advertised(advertise: str, bound: str) -> str:
+    """The address that others are told: as given, with the port that was bound where none is."""
+    host, port = parse_address(bound)
+    if advertise:
+        host, port = parse_address(advertise, default_port=port)
+    elif host in _EVERYWHERE:
+        host = socket.getfqdn()
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"

@@ -1,0 +1,152 @@
+"""Reading files that belong to tasks, without ever being led anywhere else by them.
+
+Rules: a sandbox is its user's: what is found there may be a link, a pipe, a device or another
+name of a file that only we may read. So a file is opened beneath the directory of sandboxes, no
+link is followed, nothing blocks, and only a regular file with one name is read.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+import struct
+
+from mesosctl.core.agent.effects import FileRead, ReadFile
+
+_OPENAT2 = 437  # the same number on every machine (asm-generic/unistd.h, Linux 5.6)
+_RESOLVE = 0x02 | 0x04 | 0x08  # NO_MAGICLINKS | NO_SYMLINKS | BENEATH (linux/openat2.h)
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+# Kernels and sandboxes that do not have openat2 say one of these.
+_NO_OPENAT2 = (errno.ENOSYS, errno.EPERM, errno.E2BIG)
+_MACHINES = ("x86_64", "aarch64")
+_BLOCK_BYTES = 64 * 1024
+# So far back lines are counted; a longer tail begins in the middle of a line.
+TAIL_BYTES_MAX = 64 * 1024 * 1024
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+# struct open_how: flags, mode, resolve.
+_HOW = struct.pack("=QQQ", _FLAGS, 0, _RESOLVE)
+
+
+class NotReadable(Exception):
+    """What is there may not be read: the text says what it is."""
+
+
+def open_beneath(directory: int, path: str, *, by_parts: bool = False) -> int:
+    """A descriptor of `path` below the open `directory`, without following any link.
+
+    `by_parts` does it the slow way that works on every kernel. Raises OSError; ELOOP for a link.
+    """
+    if not by_parts and os.uname().machine in _MACHINES:
+        found: int = _libc.syscall(
+            ctypes.c_long(_OPENAT2),
+            ctypes.c_int(directory),
+            ctypes.c_char_p(os.fsencode(path)),
+            ctypes.c_char_p(_HOW),
+            ctypes.c_size_t(len(_HOW)),
+        )
+        if found >= 0:
+            return found
+        error = ctypes.get_errno()
+        if error not in _NO_OPENAT2:
+            raise OSError(error, os.strerror(error), path)
+    *parents, name = path.split("/")
+    if any(part in ("", ".", "..") for part in (*parents, name)):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
+    opened: list[int] = []
+    try:
+        at = directory
+        for part in parents:
+            at = os.open(part, _FLAGS | os.O_DIRECTORY, dir_fd=at)
+            opened.append(at)
+        return os.open(name, _FLAGS, dir_fd=at)
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+def open_regular(directory: int, path: str) -> int:
+    """As open_beneath, a regular file with one name only. Raises OSError, NotReadable."""
+    try:
+        descriptor = open_beneath(directory, path)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EXDEV):
+            raise NotReadable("it is a symbolic link") from None
+        if error.errno in (errno.ENXIO, errno.ENODEV):
+            raise NotReadable("it is not a regular file") from None
+        raise
+    found = os.fstat(descriptor)
+    problem = ""
+    if not stat.S_ISREG(found.st_mode):
+        problem = "it is not a regular file"
+    elif found.st_nlink > 1:
+        problem = "it is a file with several names"
+    if problem:
+        os.close(descriptor)
+        raise NotReadable(problem)
+    return descriptor
+
+
+def tail_offset(descriptor: int, lines: int) -> int:
+    """Where the last `lines` lines of a file begin; a line without its end counts as one."""
+    size = os.fstat(descriptor).st_size
+    if lines <= 0:
+        return size
+    at = size
+    left = lines
+    while at > max(0, size - TAIL_BYTES_MAX):
+        start = max(0, at - _BLOCK_BYTES)
+        block = os.pread(descriptor, at - start, start)
+        end = len(block)
+        if at == size and block.endswith(b"\n"):
+            # The end of the last line begins no other.
+            end -= 1
+        while True:
+            end = block.rfind(b"\n", 0, end)
+            if end < 0:
+                break
+            left -= 1
+            if left == 0:
+                return start + end + 1
+        at = start
+    return at
+
+
+def read_file(sandboxes: int, effect: ReadFile) -> FileRead:
+    """Carry out a ReadFile below the open directory of all sandboxes; never raises OSError."""
+    offset = effect.offset
+    try:
+        descriptor = open_regular(sandboxes, f"{effect.container}/{effect.name}")
+    except NotReadable as error:
+        return FileRead(effect.token, offset, b"", True, problem=f"{effect.name}: {error}")
+    except FileNotFoundError:
+        return _missing(sandboxes, effect)
+    except OSError as error:
+        text = f"{effect.name} cannot be read: {error.strerror}"
+        return FileRead(effect.token, offset, b"", True, problem=text)
+    try:
+        if effect.tail_lines >= 0:
+            offset = tail_offset(descriptor, effect.tail_lines)
+        data = os.pread(descriptor, effect.bytes_max, offset)
+        at_end = offset + len(data) >= os.fstat(descriptor).st_size
+        return FileRead(effect.token, offset, data, at_end)
+    except OSError as error:
+        text = f"{effect.name} cannot be read: {error.strerror}"
+        return FileRead(effect.token, offset, b"", True, problem=text)
+    finally:
+        os.close(descriptor)
+
+
+def _missing(sandboxes: int, effect: ReadFile) -> FileRead:
+    problem = ""
+    try:
+        os.close(open_beneath(sandboxes, effect.container))
+    except FileNotFoundError:
+        problem = f"there is no sandbox of task {effect.container} here (any more)"
+    except OSError as error:
+        problem = f"the sandbox cannot be read: {error.strerror}"
+    return FileRead(effect.token, effect.offset, b"", True, missing=True, problem=problem)
