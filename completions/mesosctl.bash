@@ -29,14 +29,21 @@ _mesosctl()
         [[ $word == -* ]] && continue
         case "$path $word" in
             " master") path=master ;;
+            " agent") path=agent ;;
             " framework") path=framework ;;
+            " local") path=local ;;
             " submit") path=submit ;;
+            " run") path=run ;;
             " jobs") path=jobs ;;
             " tasks") path=tasks ;;
             " status") path=status ;;
             " logs") path=logs ;;
             " wait") path=wait ;;
             " kill") path=kill ;;
+            " agents") path=agents ;;
+            " frameworks") path=frameworks ;;
+            " offers") path=offers ;;
+            " roles") path=roles ;;
             " config") path=config ;;
             "config show") path=config-show ;;
             "config path") path=config-path ;;
@@ -51,7 +58,9 @@ _mesosctl()
             " version") path=version ;;
         esac
         case $path in
+            local) [[ $word == local ]] || { words_ok=; break; } ;;
             submit) [[ $word == submit ]] || { words_ok=; break; } ;;
+            run) [[ $word == run ]] || { words_ok=; break; } ;;
         esac
     done
     if [[ ! $words_ok ]]; then
@@ -90,6 +99,18 @@ _mesosctl_kind()
         master\ --agent-timeout) kind="any" ;;
         master\ --weights) kind="any" ;;
         master\ --priorities) kind="any" ;;
+        master\ --parent) kind="any" ;;
+        agent\ --name) kind="any" ;;
+        agent\ --resources) kind="any" ;;
+        agent\ --reserve) kind="any" ;;
+        agent\ --attributes) kind="any" ;;
+        agent\ --isolation) kind="any" ;;
+        agent\ --listen) kind="any" ;;
+        agent\ --advertise) kind="any" ;;
+        agent\ --cgroup-root) kind="any" ;;
+        agent\ --work-dir) kind="DIR" ;;
+        agent\ --recover) kind="reconnect cleanup" ;;
+        agent\ --parent) kind="any" ;;
         framework\ --name) kind="any" ;;
         framework\ -R|framework\ --role) kind="any" ;;
         framework\ --work-dir) kind="DIR" ;;
@@ -97,6 +118,10 @@ _mesosctl_kind()
         framework\ --advertise) kind="any" ;;
         framework\ --failover-timeout) kind="any" ;;
         framework\ --filter) kind="any" ;;
+        local\ --agents) kind="any" ;;
+        local\ --cpus) kind="any" ;;
+        local\ --mem) kind="any" ;;
+        local\ --isolation) kind="any" ;;
         submit\ -a|submit\ --array) kind="any" ;;
         submit\ --each-line) kind="FILE" ;;
         submit\ --max-running) kind="any" ;;
@@ -115,6 +140,20 @@ _mesosctl_kind()
         submit\ -o|submit\ --stdout) kind="FILE" ;;
         submit\ -e|submit\ --stderr) kind="FILE" ;;
         submit\ --wrap) kind="any" ;;
+        run\ -i|run\ --stdin) kind="any" ;;
+        run\ -n|run\ -J|run\ --name) kind="any" ;;
+        run\ -c|run\ --cpus) kind="any" ;;
+        run\ -m|run\ --mem) kind="any" ;;
+        run\ -t|run\ --time) kind="any" ;;
+        run\ --grace) kind="any" ;;
+        run\ -R|run\ --role) kind="any" ;;
+        run\ -u|run\ --user) kind="any" ;;
+        run\ -E|run\ --env) kind="any" ;;
+        run\ --env-base) kind="default all basic none" ;;
+        run\ -D|run\ --chdir) kind="DIR" ;;
+        run\ -o|run\ --stdout) kind="FILE" ;;
+        run\ -e|run\ --stderr) kind="FILE" ;;
+        run\ --wrap) kind="any" ;;
         jobs\ -s|jobs\ --state) kind="any" ;;
         jobs\ -n|jobs\ --name) kind="any" ;;
         jobs\ -o|jobs\ --output) kind="table wide json jsonl csv name" ;;
@@ -131,6 +170,16 @@ _mesosctl_kind()
         kill\ --grace) kind="any" ;;
         kill\ --state) kind="any" ;;
         kill\ --reason) kind="any" ;;
+        agents\ --state) kind="registered unreachable" ;;
+        agents\ -o|agents\ --output) kind="table wide json jsonl csv name" ;;
+        agents\ --fields) kind="any" ;;
+        frameworks\ --teardown) kind="any" ;;
+        frameworks\ -o|frameworks\ --output) kind="table wide json jsonl csv name" ;;
+        frameworks\ --fields) kind="any" ;;
+        offers\ -o|offers\ --output) kind="table wide json jsonl csv name" ;;
+        offers\ --fields) kind="any" ;;
+        roles\ -o|roles\ --output) kind="table wide json jsonl csv name" ;;
+        roles\ --fields) kind="any" ;;
         config-contexts\ -o|config-contexts\ --output) kind="table wide json jsonl csv name" ;;
         config-contexts\ --fields) kind="any" ;;
         keygen\ --kind) kind="agent framework client operator" ;;
@@ -152,15 +201,22 @@ _mesosctl_kind()
 _mesosctl_options()
 {
     case $1 in
-        master) echo "--listen --advertise --work-dir --cluster --allocator --allocation-interval --offer-timeout --agent-timeout --weights --priorities --no-framework --check" ;;
+        master) echo "--listen --advertise --work-dir --cluster --allocator --allocation-interval --offer-timeout --agent-timeout --weights --priorities --no-framework --quiet-start --parent --check" ;;
+        agent) echo "--name --resources --reserve --attributes --isolation --listen --advertise --no-root-tasks --cgroup-root --work-dir --recover --check --ends-tasks --parent" ;;
         framework) echo "--name -R --role --work-dir --listen --advertise --failover-timeout --filter" ;;
+        local) echo "--agents --cpus --mem --isolation --keep" ;;
         submit) echo "-a --array --each-line --max-running -p --priority -i --stdin -n -J --name -c --cpus -m --mem -t --time --grace -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --wrap --once --restartable -W --wait --progress --kill-on-exit --parsable --json --dry-run" ;;
+        run) echo "-i --stdin -n -J --name -c --cpus -m --mem -t --time --grace -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --wrap" ;;
         jobs) echo "-a --all -A --everyone -s --state -n --name -o --output --json --fields" ;;
         tasks) echo "-A --everyone -s --state -o --output --json --fields" ;;
         status) echo "-w --watch --tasks -o --output --json --fields" ;;
         logs) echo "-f --follow --out --err --all -n --lines --tag --attempt --exit-code" ;;
         wait) echo "--timeout --progress" ;;
         kill) echo "-s --signal --grace --state --reason -y --yes --json" ;;
+        agents) echo "--state -o --output --json --fields" ;;
+        frameworks) echo "--teardown -o --output --json --fields" ;;
+        offers) echo "-o --output --json --fields" ;;
+        roles) echo "-o --output --json --fields" ;;
         config-show) echo "--sources --json" ;;
         config-contexts) echo "-o --output --json --fields" ;;
         keygen) echo "--kind --users --roles --dir --work-dir" ;;
@@ -173,16 +229,23 @@ _mesosctl_options()
 _mesosctl_words()
 {
     case $1 in
-        "") echo "master framework submit jobs tasks status logs wait kill config keygen completion help version" ;;
+        "") echo "master agent framework local submit run jobs tasks status logs wait kill agents frameworks offers roles config keygen completion help version" ;;
         master) echo "any" ;;
+        agent) echo "any" ;;
         framework) echo "any" ;;
+        local) echo "FILE" ;;
         submit) echo "FILE" ;;
+        run) echo "FILE" ;;
         jobs) echo "any" ;;
         tasks) echo "any" ;;
         status) echo "any" ;;
         logs) echo "any" ;;
         wait) echo "any" ;;
         kill) echo "any" ;;
+        agents) echo "any" ;;
+        frameworks) echo "any" ;;
+        offers) echo "any" ;;
+        roles) echo "any" ;;
         config) echo "show path get set use contexts check" ;;
         config-show) echo "any" ;;
         config-path) echo "any" ;;

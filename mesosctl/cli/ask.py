@@ -74,6 +74,10 @@ class Cluster:
             try:
                 reply = client.request(message, timeout_s)
             except Unreachable as error:
+                if client.cluster:
+                    # It has answered: it is the master that says that something is not there.
+                    self._master = client
+                    raise
                 client.close()
                 problem = problem or error
                 continue

@@ -1,6 +1,6 @@
 """What this host has: the resources of an agent that were not named, its name, its boot.
 
-Rules (Apache Mesos, src/slave/containerizer/containerizer.cpp): a name that occurs in
+Rules (those of Apache Mesos, containerizer.cpp): a name that occurs in
 `--resources`, with whatever value, is not detected. Memory and disk leave room for the host: all
 but 1 GiB of memory from 2 GiB on, else half; all but 5 GiB of disk from 10 GiB on, else half. A
 limit on our own cgroup counts as the size of the host.

@@ -90,7 +90,7 @@ def test_a_person_is_asked(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["kill"], "SELECTORS"),
+        (["kill"], "SEL... is missing"),
         (["kill", "1", "-s", "NOPE"], "not a signal"),
         (["kill", "1", "-s", "INT", "--grace", "1s"], "--signal ends nothing"),
         (["kill", "1", "--grace", "2h"], "--grace is over 1h"),

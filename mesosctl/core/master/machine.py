@@ -40,6 +40,7 @@ from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.session import Bye, Refusal
 
 SIGHUP = 1
+CHILD_STOP_S = 2.0
 
 Handler = Callable[[MasterState, str, Any, Now], list[Effect]]
 
@@ -115,6 +116,8 @@ class MasterMachine:
             allocation_interval_s=allocation_interval_s,
         )
         self._round_at = 0.0
+        # When we stop although the child has not said goodbye.
+        self._stop_at: float | None = None
 
     def handle(self, event: Event, now: Now) -> list[Effect]:
         """Take one event."""
@@ -135,13 +138,29 @@ class MasterMachine:
                 self.state.principals = principals
                 return []
             case Signalled(signum=signum) if signum != SIGHUP:
-                # What the child has queued stays on its disk; a signal to its group would not
-                # reach it, for it has a session of its own.
-                child = self._child
-                farewell = queries.stop_framework(self.state, child) if child else []
-                return [*farewell, Stop(0, "asked to stop")]
+                return self._stop(now)
             case _:
                 return []
+
+    def _stop(self, now: Now) -> list[Effect]:
+        """Stop, together with the child: by a message, for it has a session of its own.
+
+        We stay until it has said goodbye, for a connection that ends takes the last message that
+        went along it with it. Whoever asks twice does not want to wait.
+        """
+        farewell = queries.stop_framework(self.state, self._child) if self._child else []
+        if not farewell or self._stop_at is not None:
+            return [*farewell, Stop(0, "asked to stop")]
+        self._stop_at = now.mono + CHILD_STOP_S
+        return farewell
+
+    def _stop_if_alone(self, now: Now) -> list[Effect]:
+        if self._stop_at is None:
+            return []
+        here = (f.info.name == self._child and f.peer for f in self.state.frameworks.values())
+        if now.mono < self._stop_at and any(here):
+            return []
+        return [Stop(0, "asked to stop")]
 
     def _received(self, event: Received, now: Now) -> list[Effect]:
         state = self.state
@@ -182,7 +201,8 @@ class MasterMachine:
             return agents.on_agent_away(self.state, agent_id, now)
         framework_id = self.state.framework_of_peer.get(peer)
         if framework_id is not None:
-            return frameworks.on_framework_away(self.state, framework_id, now)
+            away = frameworks.on_framework_away(self.state, framework_id, now)
+            return [*away, *self._stop_if_alone(now)]
         return []
 
     def _tick(self, now: Now) -> list[Effect]:
@@ -198,7 +218,7 @@ class MasterMachine:
             self._round_at = now.mono + state.allocation_interval_s
             if state.filters.expire(now.mono):
                 state.allocation_wanted = True
-        return effects
+        return [*effects, *self._stop_if_alone(now)]
 
     def settle(self, now: Now) -> list[Effect]:
         """Allocate once for everything that this pass changed."""
@@ -214,6 +234,7 @@ class MasterMachine:
             offering.deadline(state),
             agents.deadline(state),
             frameworks.deadline(state),
+            self._stop_at,
         ]
         filters = state.filters.deadline()
         if filters is not None:

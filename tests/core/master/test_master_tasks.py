@@ -331,3 +331,46 @@ def test_listings_tell_what_is_held(cluster: Any) -> None:
     assert [view.framework_name for view in views["list-offers"].offers] == ["two"]
     [role] = views["list-roles"].roles
     assert (role.role, role.frameworks, role.share_milli) == ("*", 2, 1000)
+
+
+def _signal(cluster: Any) -> list[Any]:
+    from mesosctl.core.machine import Signalled
+
+    return cluster.master.handle(Signalled(15), cluster.now)
+
+
+def test_a_master_stops_after_its_child_has_said_goodbye(cluster: Any) -> None:
+    """The last word to a child goes down with the connection, so somebody has to wait for it."""
+    from mesosctl.core.driver import StopAsked
+    from mesosctl.core.machine import Stop
+
+    child = cluster.framework("batch")
+    cluster.master._child = "batch"
+    effects = _signal(cluster)
+    assert not any(isinstance(effect, Stop) for effect in effects)
+    cluster._done(effects)
+    assert child.took(StopAsked)
+    bye = [e for e in child.driver.end() if isinstance(e, Send)]
+    name = cluster.name_of[id(child)]
+    answers = cluster.master.handle(Received(name, "op", bye[0].envelope), cluster.now)
+    assert [e.exit_code for e in answers if isinstance(e, Stop)] == [0]
+
+
+def test_a_master_does_not_wait_for_ever_for_its_child(cluster: Any) -> None:
+    """A child that hangs, or an operator who asks twice, ends the wait."""
+    from mesosctl.core.machine import Stop, Tick
+
+    cluster.framework("batch")
+    cluster.master._child = "batch"
+    _signal(cluster)
+    assert any(isinstance(effect, Stop) for effect in _signal(cluster))
+    cluster.time_s += 60
+    assert any(isinstance(e, Stop) for e in cluster.master.handle(Tick(), cluster.now))
+
+
+def test_a_master_without_a_child_stops_at_once(cluster: Any) -> None:
+    """Nothing is there to wait for."""
+    from mesosctl.core.machine import Stop
+
+    cluster.framework("other")
+    assert [type(effect) for effect in _signal(cluster)] == [Stop]

@@ -1,0 +1,106 @@
+"""What can go wrong in a simulated cluster: by chance at every step, and as strokes from outside.
+
+Rules: everything is drawn from the seed. A seed has only some kinds of faults, so that each is also
+tried without the others hiding what it does. After healing nothing goes wrong any more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mesosctl.sim.cluster import Cluster
+    from mesosctl.sim.node import Node
+
+PARTITION_S = (2.0, 8.0, 20.0, 40.0)
+PAUSE_S = (1.0, 6.0, 20.0, 40.0)
+
+
+class Stroke(StrEnum):
+    """What is done to a part of the cluster from outside."""
+
+    KILL = "kill"  # a process ends without a word and is started again
+    KILL_EXECUTOR = "kill-executor"  # the same for an executor, which nobody starts again
+    PARTITION = "partition"  # two nodes cannot talk, one way or both; nobody is told
+    ISOLATE = "isolate"  # one node can talk to nobody
+    PAUSE = "pause"  # a process takes nothing for a while, and then all at once
+    REBOOT = "reboot"  # a host starts anew: every process of it is gone
+
+
+@dataclass(slots=True)
+class Faults:
+    """How often what goes wrong, as chances of each single occasion. All 0: nothing does.
+
+    `late_message`: it and all behind it come up to `late_max_s` seconds later. `stale_at_death`:
+    what a dead process had sent still arrives later; what it is sent meets its next life.
+    """
+
+    lose_message: float = 0.0
+    cut_at_message: float = 0.0
+    late_message: float = 0.0
+    late_max_s: float = 20.0
+    stale_at_death: float = 0.0
+    kill_at_pass: float = 0.0
+    delay_max_s: float = 0.002
+    restart_max_s: float = 3.0
+    stroke_mean_s: float | None = None
+    strokes: list[Stroke] = field(default_factory=list)
+
+
+class Nemesis:
+    """Strikes the cluster again and again until `until_s`."""
+
+    def __init__(self, cluster: Cluster, until_s: float) -> None:
+        self._cluster = cluster
+        self._world = cluster.world
+        self._until_s = until_s
+
+    def begin(self) -> None:
+        """Plan the next stroke."""
+        mean_s = self._world.faults.stroke_mean_s
+        if mean_s is not None and self._world.faults.strokes:
+            self._world.later(self._world.random.expovariate(1 / mean_s), self._strike)
+
+    def _strike(self) -> None:
+        if self._world.now.mono >= self._until_s:
+            return
+        chance = self._world.random
+        stroke = chance.choice(self._world.faults.strokes)
+        match stroke:
+            case Stroke.KILL:
+                self._a_node().crash()
+            case Stroke.KILL_EXECUTOR:
+                executors = [node for host in self._cluster.hosts for node in host.running()]
+                if executors:
+                    chance.choice(executors).crash()
+            case Stroke.PARTITION:
+                self._partition()
+            case Stroke.ISOLATE:
+                lasts_s = chance.choice(PARTITION_S)
+                lonely = self._a_node()
+                for other in self._cluster.nodes():
+                    self._world.wire.block(lonely, other, lasts_s)
+                    self._world.wire.block(other, lonely, lasts_s)
+            case Stroke.PAUSE:
+                executors = [node for host in self._cluster.hosts for node in host.running()]
+                chance.choice([*self._cluster.nodes(), *executors]).pause(chance.choice(PAUSE_S))
+            case Stroke.REBOOT:
+                chance.choice(self._cluster.hosts).reboot()
+        self.begin()
+
+    def _a_node(self) -> Node:
+        return self._world.random.choice([n for n in self._cluster.nodes() if n.mortal])
+
+    def _partition(self) -> None:
+        cluster, chance = self._cluster, self._world.random
+        pairs = [(cluster.master, agent) for agent in cluster.agents]
+        pairs += [(cluster.master, cluster.framework), (cluster.framework, cluster.client)]
+        one, other = chance.choice(pairs)
+        lasts_s = chance.choice(PARTITION_S)
+        direction = chance.choice(["both", "there", "back"])
+        if direction != "back":
+            self._world.wire.block(one, other, lasts_s)
+        if direction != "there":
+            self._world.wire.block(other, one, lasts_s)

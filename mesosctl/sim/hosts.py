@@ -1,0 +1,317 @@
+"""The kernel of a simulated host: executor processes, containers, the tasks' processes in them.
+
+Rules: processes belong to the host, not to who started them; they live on when their executor or
+the agent is killed, until they end by themselves, somebody kills their container, or the host is
+started anew. Sandboxes are on its disk and stay. Whatever a process did is written into the
+history, which is what the judges believe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mesosctl.core.agent.effects import (
+    AllowKey,
+    ContainersBusy,
+    ContainersFound,
+    ContainersGone,
+    ExecutorExited,
+    ExecutorStarted,
+    FileRead,
+    ForgetKey,
+    KillContainers,
+    KillExecutor,
+    MakeSandbox,
+    OpenContainers,
+    ReadFile,
+    SandboxFailed,
+    SandboxMade,
+    StartExecutor,
+    SweepContainers,
+    WatchExecutor,
+)
+from mesosctl.core.executor import ExecutorMachine
+from mesosctl.core.executor_effects import (
+    ContainerBusy,
+    ContainerEmptied,
+    Drain,
+    FeedStdin,
+    KillContainer,
+    LaunchFailed,
+    MainExited,
+    Prepare,
+    Remove,
+    RemoveFailed,
+    Sample,
+    SignalContainer,
+    Spawn,
+    TaskStarted,
+)
+from mesosctl.core.machine import Event, Machine
+from mesosctl.errors import require
+from mesosctl.model.ids import AgentId, ExecutorId
+from mesosctl.model.tasks import Usage
+from mesosctl.sim.history import History, Run
+from mesosctl.sim.node import Node
+from mesosctl.sim.world import World
+
+SIGKILL = 9
+
+
+@dataclass(slots=True)
+class Behaviour:
+    """What a task does once it runs."""
+
+    lasts_s: float
+    exit_code: int
+    stubborn: bool = False
+    leaves_child: bool = False
+
+
+@dataclass(slots=True)
+class Container:
+    """A container: the runs alive in it, and children that outlive their parents."""
+
+    owner: Node
+    cpus_milli: int
+    mem_bytes: int
+    alive: list[Run] = field(default_factory=list)
+    children: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing in it is alive."""
+        return not self.alive and not self.children
+
+
+class Host:
+    """One machine with an agent. `behave` says what a task of this wire id does."""
+
+    def __init__(
+        self, world: World, agent: Node, history: History, behave: Callable[[str], Behaviour]
+    ) -> None:
+        self.world = world
+        self.agent = agent
+        self.history = history
+        self.behave = behave
+        self.containers: dict[str, Container] = {}
+        self.executors: dict[ExecutorId, Node] = {}
+        self.boots = 1
+        self._sandboxes: dict[str, None] = {}
+        self._pids: dict[str, int] = {}
+        self._next_pid = 1000
+        self._watched: dict[str, None] = {}
+        world.died.append(self._died)
+        agent.deeds.update(
+            {
+                OpenContainers: lambda effect: None,
+                AllowKey: lambda effect: None,
+                ForgetKey: lambda effect: None,
+                StartExecutor: lambda effect: self.start_executor(effect.executor_id),
+                WatchExecutor: self._watch,
+                KillExecutor: lambda effect: self._kill_executor(effect.executor_id),
+                MakeSandbox: self._make_sandbox,
+                KillContainers: self._kill_containers,
+                SweepContainers: lambda effect: self._soon(
+                    agent, ContainersFound(tuple(self.containers))
+                ),
+                ReadFile: lambda effect: self._soon(
+                    agent, FileRead(effect.token, effect.offset, b"", True)
+                ),
+            }
+        )
+
+    def _soon(self, node: Node, event: Event, delay_s: float = 0.001) -> None:
+        """Tell a node of something, if it still lives the same life then."""
+        life = node.life
+
+        def tell() -> None:
+            if node.life == life:
+                node.take(event)
+
+        self.world.later(delay_s, tell)
+
+    def running(self) -> list[Node]:
+        """The executors that are up."""
+        return [node for node in self.executors.values() if node.machine is not None]
+
+    def reboot(self) -> None:
+        """The host starts anew: nothing of what ran is there any more, what is on disk is."""
+        self.world.struck("reboot", self.agent.name)
+        self.boots += 1
+        self.agent.crash()
+        for node in self.running():
+            node.kill()
+        self.executors.clear()
+        for held in self.containers.values():
+            for run in list(held.alive):
+                self._end(held, run)
+        self.containers.clear()
+        self._pids.clear()
+        # The same numbers are given out again.
+        self._next_pid = 1000
+
+    def _make_sandbox(self, effect: MakeSandbox) -> None:
+        container = effect.container
+        if effect.fresh and container in self._sandboxes:
+            self._soon(self.agent, SandboxFailed(container, "used", "there is one already"))
+            return
+        self._sandboxes[container] = None
+        self._soon(self.agent, SandboxMade(container, f"/sandboxes/{container}"))
+
+    # --- executors --------------------------------------------------------------------------------
+    def start_executor(self, executor_id: ExecutorId) -> None:
+        """A process of its own, which outlives the agent."""
+        world = self.world
+
+        def make(node: Node) -> Machine:
+            return ExecutorMachine(
+                executor_id, AgentId(self.agent_id()), self._pids[executor_id], world.new_id
+            )
+
+        node = Node(world, f"{self.agent.name}/{executor_id}", make)
+        node.restarts = False
+        node.routes["agent"] = (self.agent, "x")
+        node.deeds = {
+            Prepare: lambda effect: self._prepare(node, effect),
+            Spawn: lambda effect: self._spawn(node, effect),
+            SignalContainer: lambda effect: self._signal(effect.container, effect.signum),
+            KillContainer: lambda effect: self._signal(effect.container, SIGKILL),
+            Drain: lambda effect: self._drain(node, effect.container),
+            Remove: lambda effect: self._remove(node, effect),
+            FeedStdin: lambda effect: None,
+            Sample: lambda effect: None,
+        }
+        self._next_pid += 1
+        self._pids[executor_id] = self._next_pid
+        self.executors[executor_id] = node
+        self._watched[executor_id] = None
+        world.nodes[node.name] = node
+        self._soon(self.agent, ExecutorStarted(executor_id, self._next_pid, self._next_pid))
+
+        def begin() -> None:
+            if self.executors.get(executor_id) is node:
+                node.start()
+
+        world.later(0.05, begin)
+
+    def agent_id(self) -> str:
+        """The id that the agent has by now."""
+        meta = self.agent.row("meta", "agent")
+        return "" if meta is None else str(meta.get("agent_id", ""))
+
+    def _watch(self, effect: WatchExecutor) -> None:
+        self._watched[effect.executor_id] = None
+        known = self._pids.get(effect.executor_id)
+        node = self.executors.get(effect.executor_id)
+        if known != effect.pid or node is None or (node.machine is None and node.life):
+            self._watched.pop(effect.executor_id, None)
+            self._soon(self.agent, ExecutorExited(effect.executor_id, "it is not there"))
+
+    def _kill_executor(self, executor_id: ExecutorId) -> None:
+        node = self.executors.get(executor_id)
+        if node is not None and node.machine is None:
+            self._died(node)
+        elif node is not None:
+            node.kill()
+
+    def _died(self, node: Node) -> None:
+        for executor_id, executor in list(self.executors.items()):
+            if executor is node:
+                del self.executors[executor_id]
+                self.world.nodes.pop(node.name, None)
+                if executor_id in self._watched:
+                    del self._watched[executor_id]
+                    self._soon(self.agent, ExecutorExited(executor_id, "it ended"))
+        if node is self.agent:
+            self._watched.clear()
+
+    # --- containers -------------------------------------------------------------------------------
+    def _prepare(self, node: Node, effect: Prepare) -> None:
+        known = self.containers.get(effect.container)
+        require(known is None or known.is_empty, f"I2: {effect.container} is started a second time")
+        held = Container(node, effect.cpus_milli, effect.mem_bytes or 0)
+        self.containers[effect.container] = held
+
+    def _spawn(self, node: Node, effect: Spawn) -> None:
+        container, task_id = effect.launch.container, effect.launch.task.task_id
+        life = node.life
+        if self.world.chance(0.01):
+            self._soon(node, LaunchFailed(container, "spawner", "fork: try again later"))
+            return
+
+        def begin() -> None:
+            held = self.containers.get(container)
+            if held is None or node.life != life or node.machine is None:
+                return
+            behaviour = self.behave(task_id)
+            run = Run(task_id, self.agent.name, self.world.now.mono)
+            held.alive.append(run)
+            self.world.note(self.agent.name, "runs", task_id)
+            self.history.begin(run)
+            self._next_pid += 1
+            self._soon(node, TaskStarted(container, self._next_pid))
+            self.world.later(behaviour.lasts_s, lambda: self._exit(node, container, run, behaviour))
+
+        self.world.later(0.001, begin)
+
+    def _exit(self, node: Node, container: str, run: Run, behaviour: Behaviour) -> None:
+        """The task ends by itself, if nobody ended it before."""
+        held = self.containers.get(container)
+        if run.ended_s is not None or held is None:
+            return
+        held.children += behaviour.leaves_child
+        self._end(held, run, exit_code=behaviour.exit_code)
+        self._soon(node, MainExited(container, run.exit_code))
+
+    def _end(
+        self, held: Container, run: Run, exit_code: int | None = None, signum: int | None = None
+    ) -> None:
+        run.ended_s, run.exit_code, run.signum = self.world.now.mono, exit_code, signum
+        held.alive.remove(run)
+        self.world.note(self.agent.name, "ends", run.task_id)
+
+    def _signal(self, container: str, signum: int) -> None:
+        """A signal to everything in the container; whoever reaps it is told."""
+        held = self.containers.get(container)
+        if held is None:
+            return
+        if signum == SIGKILL:
+            held.children = 0
+        for run in list(held.alive):
+            if signum == SIGKILL or not self.behave(run.task_id).stubborn:
+                self._end(held, run, signum=signum)
+                # Only the executor that started it is its parent; a dead one is told nothing.
+                if held.owner.machine is not None:
+                    self._soon(held.owner, MainExited(container, signum=signum))
+
+    def _drain(self, node: Node, container: str) -> None:
+        held = self.containers.get(container)
+        if held is not None and not held.is_empty:
+            self._signal(container, SIGKILL)
+            self._soon(node, ContainerBusy(container))
+            return
+        self._soon(node, ContainerEmptied(container, Usage(0.1, 0.1, 1 << 20, 1 << 26)))
+
+    def _remove(self, node: Node, effect: Remove) -> None:
+        held = self.containers.get(effect.container)
+        if held is not None and (not held.is_empty or self.world.chance(0.05)):
+            self._soon(node, RemoveFailed(effect.container, effect.tries))
+            return
+        self.containers.pop(effect.container, None)
+
+    def _kill_containers(self, effect: KillContainers) -> None:
+        gone, busy = [], []
+        for container in effect.containers:
+            held = self.containers.get(container)
+            if held is not None and not held.is_empty:
+                self._signal(container, SIGKILL)
+                busy.append(container)
+            else:
+                self.containers.pop(container, None)
+                gone.append(container)
+        if gone:
+            self._soon(self.agent, ContainersGone(tuple(gone)))
+        if busy:
+            self._soon(self.agent, ContainersBusy(tuple(busy)))

@@ -1,0 +1,64 @@
+"""What a seed comes to: how large the cluster is, what is asked of it, what goes wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mesosctl.model.jobs import JobSpec
+from mesosctl.sim.client import Wish
+from mesosctl.sim.faults import Faults, Stroke
+from mesosctl.sim.world import World
+
+TASK_MEM_BYTES = 256 << 20
+FAULTS_S = 90.0
+
+
+@dataclass(slots=True)
+class Plan:
+    """A cluster, its work and its faults; these end after `faults_s`."""
+
+    agents: int
+    wishes: list[Wish] = field(default_factory=list)
+    faults: Faults = field(default_factory=Faults)
+    faults_s: float = FAULTS_S
+
+
+def plan_of(seed: int, world: World) -> Plan:
+    """Draw a plan from the seed's chance."""
+    chance = world.random
+    faults = Faults(
+        lose_message=chance.choice([0.0, 0.0, 0.002, 0.02]),
+        cut_at_message=chance.choice([0.0, 0.0, 0.002, 0.01]),
+        late_message=chance.choice([0.0, 0.0, 0.002, 0.01]),
+        stale_at_death=chance.choice([0.0, 0.5, 1.0]),
+        kill_at_pass=chance.choice([0.0, 0.002, 0.01]),
+        delay_max_s=chance.choice([0.002, 0.05, 0.5]),
+        restart_max_s=chance.choice([0.5, 5.0, 30.0]),
+        stroke_mean_s=chance.choice([None, 4.0, 10.0]),
+        strokes=[stroke for stroke in Stroke if chance.random() < 0.5],
+    )
+    plan = Plan(chance.randint(1, 3), faults=faults)
+    for number in range(chance.randint(3, 6)):
+        plan.wishes.append(_wish(seed, number, world))
+    return plan
+
+
+def _wish(seed: int, number: int, world: World) -> Wish:
+    chance = world.random
+    count = chance.choice([1, 3, 8, 20])
+    kind = chance.random()
+    job = JobSpec(
+        name=f"job-{number}",
+        argv=("work",),
+        cpus_milli=chance.choice([500, 1000, 2000]),
+        mem_bytes=TASK_MEM_BYTES,
+        indices=((0, count - 1, 1),) if count > 1 else (),
+        is_array=count > 1,
+        once=kind < 0.3,
+        restartable=kind > 0.85,
+        max_running=chance.choice([None, None, 2]),
+        time_limit_s=chance.choice([None, None, 20.0]),
+        grace_s=2.0,
+    )
+    kill = chance.uniform(0.5, 20) if chance.random() < 0.2 else None
+    return Wish(f"request-{seed}-{number}", job, chance.uniform(0.0, FAULTS_S * 0.7), kill)

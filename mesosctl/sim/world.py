@@ -1,0 +1,102 @@
+"""Time and chance of a simulated cluster, and the story of what happened.
+
+Rules: one heap of things to come, ordered by time and then by the order in which they were planned;
+all chance comes from the seed. Two runs of one seed have the same story, whatever the hash seed.
+The processes are in node.py, the connections between them in wire.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import random
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from mesosctl.core.machine import Effect, Event, Now
+from mesosctl.sim.faults import Faults
+from mesosctl.sim.node import Node
+from mesosctl.sim.wire import Wire
+
+WALL_AT_START = 1_800_000_000.0
+
+
+class Judge(Protocol):
+    """Whoever watches the passes of nodes; raises InvariantBroken at what must not happen."""
+
+    def saw(self, node: Node, event: Event, effects: Sequence[Effect]) -> None:
+        """The machine of the node took an event and answered with effects."""
+        ...
+
+    def passed(self, node: Node, effects: Sequence[Effect]) -> None:
+        """A pass ends with these effects; nothing of it is on disk or sent yet."""
+        ...
+
+
+class World:
+    """The clock, chance, and everything that is to come."""
+
+    def __init__(self, seed: int, faults: Faults | None = None) -> None:
+        self.seed = seed
+        # Chance that can be repeated is the point here.
+        self.random = random.Random(seed)  # noqa: S311
+        self.faults = faults or Faults()
+        self.nodes: dict[str, Node] = {}
+        self.judges: list[Judge] = []
+        self.story: list[str] = []
+        self.tally: dict[str, int] = {}
+        self.died: list[Callable[[Node], None]] = []
+        # Counted beside a fault that strikes while it is so: see `struck`.
+        self.is_busy: Callable[[], bool] = lambda: False
+        self.wire = Wire(self)
+        self._time_s = 0.0
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._planned = 0
+        self._digest = hashlib.sha256()
+        self._ids = random.Random(seed ^ 0x5EED)  # noqa: S311
+
+    @property
+    def now(self) -> Now:
+        """The present of every node."""
+        return Now(self._time_s, WALL_AT_START + self._time_s)
+
+    @property
+    def digest(self) -> str:
+        """A fingerprint of everything that happened."""
+        return self._digest.hexdigest()
+
+    def new_id(self) -> str:
+        """A fresh id, from the seed."""
+        return f"{self._ids.getrandbits(64):016x}"
+
+    def note(self, who: str, what: str, detail: str = "") -> None:
+        """Enter a line into the story."""
+        line = f"{self._time_s:10.4f} {who} {what} {detail}"
+        self._digest.update(line.encode())
+        self.story.append(line)
+
+    def struck(self, fault: str, who: str, detail: str = "") -> None:
+        """Enter a fault into the story, and count it; once more if tasks are under way."""
+        self.note(who, fault, detail)
+        self.tally[fault] = self.tally.get(fault, 0) + 1
+        if self.is_busy():
+            busy = f"{fault} with tasks"
+            self.tally[busy] = self.tally.get(busy, 0) + 1
+
+    def later(self, delay_s: float, deed: Callable[[], None]) -> None:
+        """Have `deed` happen after `delay_s` seconds."""
+        self._planned += 1
+        heapq.heappush(self._heap, (self._time_s + delay_s, self._planned, deed))
+
+    def run(self, until_s: float, done: Callable[[], bool] = lambda: False) -> None:
+        """Let everything happen up to `until_s`, or until `done()`."""
+        while self._heap and self._heap[0][0] <= until_s:
+            self._time_s, _, deed = heapq.heappop(self._heap)
+            deed()
+            if done():
+                return
+        self._time_s = max(self._time_s, until_s)
+
+    def chance(self, probability: float) -> bool:
+        """Whether something of this probability happens now."""
+        return probability > 0 and self.random.random() < probability
