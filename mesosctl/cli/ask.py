@@ -112,16 +112,14 @@ class Cluster:
     @property
     def framework(self) -> Client:
         """The conversation with the batch framework. Raises as `request`."""
-        if self._framework is None:
-            self._meet(self.find_framework())
-        assert self._framework is not None
-        return self._framework
+        return self._framework or self._meet(self.find_framework())
 
-    def _meet(self, where: tuple[str, str]) -> None:
+    def _meet(self, where: tuple[str, str]) -> Client:
         if self._framework is not None:
             self._framework.close()
         self._where = where
         self._framework = self._connect(*where, "the batch framework")
+        return self._framework
 
     def find_again(self) -> bool:
         """Whether the batch framework has moved; if so, `framework` is a new conversation.

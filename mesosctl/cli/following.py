@@ -252,8 +252,9 @@ class Progress:
         now = time.monotonic()
         if self.is_live:
             line = f"{text}  {duration_text(round(now - self.started))}"
-            self._write(f"\r{escaped(line)}\x1b[K")
-            self._shown = line
+            if line != self._shown:
+                self._write(f"\r{escaped(line)}\x1b[K")
+                self._shown = line
             return
         if text != self._shown and (self._at is None or now - self._at >= PLAIN_EVERY_S):
             self._shown, self._at = text, now

@@ -109,7 +109,7 @@ def own_umask() -> int:
     return mask & 0o777
 
 
-def _options() -> tuple[Callable[[Any], Any], ...]:
+def _limits() -> tuple[Callable[[Any], Any], ...]:
     return (
         click.option(
             "-n", "--name", "-J", type=NAME, metavar="NAME", help="What it is called in listings."
@@ -147,6 +147,11 @@ def _options() -> tuple[Callable[[Any], Any], ...]:
             metavar="TIME",
             help="How long a task that is asked to end (TERM) may take before KILL.",
         ),
+    )
+
+
+def _surroundings() -> tuple[Callable[[Any], Any], ...]:
+    return (
         click.option(
             "-R", "--role", type=ROLE, metavar="ROLE", help="The role whose share it is run from."
         ),
@@ -222,6 +227,6 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args, job=job, **rest)
 
     decorated: Callable[..., Any] = with_job
-    for option in reversed(_options()):
+    for option in reversed((*_limits(), *_surroundings())):
         decorated = option(decorated)
     return decorated

@@ -153,8 +153,10 @@ def _said_by_click(error: click.ClickException) -> str:
 
 
 def _plain(message: str) -> str:
+    """A sentence of click's as a part of ours; a name that it begins with stays as it is."""
     message = message.strip().removesuffix(".")
-    return message[:1].lower() + message[1:]
+    is_word = message[1:2].islower() or message[1:2] == " "
+    return message[:1].lower() + message[1:] if is_word else message
 
 
 def _name_of(error: click.BadParameter) -> str:

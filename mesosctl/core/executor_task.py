@@ -16,6 +16,8 @@ from mesosctl.model.tasks import Reason, StatusUpdate, TaskState, Usage
 from mesosctl.protocol.messages.agent import ExecutorLaunch
 
 SIGKILL = 9
+# What a shell ends with whose last command was ended by it.
+SHELLS_SIGKILL = 128 + SIGKILL
 SIGTERM = 15
 _SIGNAL_NAMES = {
     1: "HUP", 2: "INT", 3: "QUIT", 4: "ILL", 5: "TRAP", 6: "ABRT", 7: "BUS", 8: "FPE", 9: "KILL",
@@ -123,12 +125,13 @@ def classify(task: Task, emptied: ContainerEmptied) -> Step:
         return Step(
             TaskState.FAILED, Reason.MEMORY_LIMIT, _memory_text(task, emptied), code, signum
         )
-    if emptied.oom_kills and signum == SIGKILL:
+    if emptied.oom_kills and (signum == SIGKILL or code == SHELLS_SIGKILL):
         if _is_own_limit(emptied):
             text = _memory_text(task, emptied)
             return Step(TaskState.FAILED, Reason.MEMORY_LIMIT, text, code, signum)
         text = f"killed by the kernel because this host is out of memory; {_used(emptied)}"
-        return Step(TaskState.FAILED, Reason.SIGNALED, text, code, signum)
+        reason = Reason.EXITED if signum is None else Reason.SIGNALED
+        return Step(TaskState.FAILED, reason, text, code, signum)
     return _own_end(task, emptied)
 
 

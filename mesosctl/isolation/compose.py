@@ -58,6 +58,9 @@ class Holder(Protocol):
     def recover(self) -> tuple[str, ...]:
         """The containers that exist."""
 
+    def retire(self, framework: str) -> None:
+        """Remove what a framework without containers has left."""
+
     def close(self, remove: bool) -> None:
         """Give back what is held open."""
 
@@ -167,6 +170,10 @@ class Isolation:
     def recover(self) -> tuple[str, ...]:
         """The containers of this agent that exist, whoever made them."""
         return self._holder.recover()
+
+    def retire(self, framework: str) -> None:
+        """Remove what is kept for a framework as a whole, if it has no container any more."""
+        self._holder.retire(framework)
 
     def close_root(self, remove: bool) -> None:
         """Close descriptors; `remove`: also the agent's directories as far as they are empty."""

@@ -154,6 +154,10 @@ class Cgroups:
         self._known.update(dict.fromkeys(found))
         return tuple(found)
 
+    def retire(self, framework: str) -> None:
+        """Remove the directories of a framework that has no container."""
+        self._tree.drop_framework(framework)
+
     def close(self, remove: bool) -> None:
         """Close what is open; `remove`: also the directories that are empty."""
         for descriptor in self._watches.values():

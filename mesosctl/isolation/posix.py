@@ -128,6 +128,9 @@ class PosixHolder:
         self._table.look(thorough=True)
         return found
 
+    def retire(self, framework: str) -> None:
+        """Nothing is kept for a framework as a whole."""
+
     def close(self, remove: bool) -> None:
         """Nothing is held open."""
 

@@ -91,15 +91,18 @@ class AgentDeeds:
         """Whether the holder of this key was admitted to some task."""
         return key in self.allowed_keys
 
-    def close(self) -> None:
-        """Let go of everything; executors and containers stay as they are."""
+    def close(self, remove: bool = False) -> None:
+        """Let go of everything; executors and containers stay as they are.
+
+        `remove`: no executor is left, so also what is empty of the directories of containers.
+        """
         for descriptor in self._watched.values():
             self._loop.unwatch_fd(descriptor)
             os.close(descriptor)
         self._watched.clear()
         os.close(self._sandboxes)
         if self._isolation is not None:
-            self._isolation.close_root(remove=False)
+            self._isolation.close_root(remove=remove)
 
     # --- executors --------------------------------------------------------------------------------
     def _open_containers(self, effect: deeds.OpenContainers) -> None:

@@ -124,6 +124,14 @@ def _work_dir(settings: AgentSettings) -> Path:
     return work_dir
 
 
+def _closed_parent(work_dir: Path) -> Path | None:
+    """The directory that keeps other users from their sandboxes; None where nothing does."""
+    if os.geteuid() != 0:
+        return None
+    closed = (parent for parent in work_dir.parents if not parent.stat().st_mode & 0o001)
+    return next(closed, None)
+
+
 def _describe(settings: AgentSettings, work_dir: Path) -> AgentInfo:
     """The agent as it presents itself, but for its addresses. Raises UsageError."""
     name = settings.name or probe.host_name()
@@ -176,7 +184,8 @@ def _run(settings: AgentSettings, work_dir: Path, store: SqliteStore, log: Logge
     master = _master_address(settings, key)
     records = AgentRecords.load({table: store.load(table) for table in TABLES})
     info = _describe(settings, work_dir)
-    if records.tasks:
+    # After a reboot nothing runs any more that could miss what is gone.
+    if records.tasks and records.meta.boot_id == info.boot_id:
         changes = reshaped(records.meta, info)
         if changes:
             raise Refused(
@@ -188,6 +197,10 @@ def _run(settings: AgentSettings, work_dir: Path, store: SqliteStore, log: Logge
     log("info", f"isolation: {names}")
     for sentence in (*isolation.fell_back, *isolation.not_enforced):
         log("warning", f"isolation: {sentence}")
+    closed = _closed_parent(work_dir)
+    if closed is not None:
+        text = f"tasks of other users cannot reach their sandboxes: {closed} is closed to them"
+        log("warning", f"{text}; name another --work-dir")
     info = replace(info, isolation=isolation.names, not_enforced=isolation.not_enforced)
     machine = AgentMachine(
         info,
@@ -217,7 +230,7 @@ def _run(settings: AgentSettings, work_dir: Path, store: SqliteStore, log: Logge
     try:
         return loop.run()
     finally:
-        deeds.close()
+        deeds.close(remove=machine.is_closing and not machine.executors)
 
 
 def _socket(work_dir: Path) -> Path:

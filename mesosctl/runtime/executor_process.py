@@ -95,6 +95,9 @@ def _run(options: argparse.Namespace, spawner: SpawnerLink, deaths_fd: int) -> i
     gc.collect()
     gc.freeze()
     exit_code = loop.run()
+    if machine.framework_id:
+        # Every framework leaves at last: without this its directories would stay for good.
+        isolation.retire(machine.framework_id)
     isolation.close_root(False)
     return exit_code
 

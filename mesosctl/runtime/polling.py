@@ -49,6 +49,8 @@ class Wakeup:
 
     def __init__(self) -> None:
         self._ends: tuple[int, ...] = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # A descriptor that is closed while another thread writes to it may be somebody else's then.
+        self._lock = threading.Lock()
 
     def fileno(self) -> int:
         """The end to poll."""
@@ -57,7 +59,8 @@ class Wakeup:
     def wake(self) -> None:
         """Make the poll return. Any thread may call this, also after `close`."""
         try:
-            os.write(self._ends[1], b"\0")
+            with self._lock:
+                os.write(self._ends[1], b"\0")
         except (BlockingIOError, IndexError):
             # It is full of reasons to wake up already, or nobody waits any more.
             return
@@ -84,6 +87,7 @@ class Wakeup:
 
     def close(self) -> None:
         """Close both ends. Idempotent."""
-        ends, self._ends = self._ends, ()
-        for end in ends:
-            os.close(end)
+        with self._lock:
+            ends, self._ends = self._ends, ()
+            for end in ends:
+                os.close(end)

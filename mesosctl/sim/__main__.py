@@ -15,15 +15,19 @@ def main() -> int:
     parser.add_argument("--first-seed", type=int, default=1, help="the first of them")
     options = parser.parse_args()
     failed = events = runs = 0
+    tally: dict[str, int] = {}
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         outcome = run_seed(seed)
         events += outcome.events
         runs += outcome.runs
+        for fault, count in outcome.tally.items():
+            tally[fault] = tally.get(fault, 0) + count
         if outcome.problem:
             failed += 1
             sys.stdout.write("\n".join(outcome.story) + "\n")
             sys.stdout.write(f"seed {seed}: {outcome.problem}\n")
     sys.stdout.write(f"{options.seeds} seeds, {events} events, {runs} tasks, {failed} failed\n")
+    sys.stdout.write("".join(f"{count:8} {fault}\n" for fault, count in sorted(tally.items())))
     return 1 if failed else 0
 
 

@@ -1,26 +1,35 @@
-"""The judges: invariants over what happened and what is left, each by its number.
+"""The judges: invariants over what is promised, what happened and what is left, each by its number.
 
-I1 a job that was accepted is kept, once, and ends; I2 no two attempts of a task overlap, one of
-`--once` starts once; I3 an end is never taken back; I4 nothing is given out twice (the machines'
-own check() after each pass, and here the hosts); I5 what is told of an end is what happened; I9 an
-offer is used once. A violation raises InvariantBroken with the number.
+I1 a job that was accepted is kept, once, and ends, and a kill that was taken is; I2 no two attempts
+of a task overlap, one of `--once` starts once; I3 an end is never taken back; I4 nothing is given
+out twice (the machines' own check() after a pass, and here the hosts); I5 what is told of an end is
+what happened, and it is on disk before it is acknowledged; I6 nothing is left over; I7 a task that
+is told to have ended is dead; I9 an offer is used once; I12 nobody stops for want of sense. A
+violation raises InvariantBroken with the number. What is sent is judged when its pass ends, so
+against what is on disk by the time that it is sent. Only history and messages are believed.
 """
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Sequence
 from typing import Any
 
-from mesosctl.core.machine import Effect, Event, Received, Send
+from mesosctl.core.agent.records import PROGRESS, TASKS
+from mesosctl.core.machine import Delete, Effect, Event, Put, Received, Send
 from mesosctl.errors import require
 from mesosctl.model.jobs import ENDED, BatchState
-from mesosctl.protocol.messages.agent import LaunchTasks
+from mesosctl.model.tasks import TERMINAL, Reason, StatusUpdate, TaskState
+from mesosctl.protocol.messages.agent import Acknowledge, LaunchTasks, RunTasks, StatusUpdates
+from mesosctl.protocol.messages.base import Message
+from mesosctl.protocol.messages.batch import JobAccepted, KillJobs, KillsBegun
 from mesosctl.protocol.messages.framework import Accept
 from mesosctl.sim.cluster import AGENT_TOTAL, Cluster
-from mesosctl.sim.hosts import Run
-from mesosctl.sim.world import Node
+from mesosctl.sim.history import Run
+from mesosctl.sim.node import Node, Row
 
 _ENDED_WORDS = frozenset(str(state) for state in ENDED)
+_TERMINAL_WORDS = frozenset(str(state) for state in TERMINAL)
+_ACTIVE_WORDS = ("staging", "running")
 
 
 class Judges:
@@ -30,59 +39,210 @@ class Judges:
         self.cluster = cluster
         self._used_offers: dict[str, None] = {}
         self._ended: dict[str, str] = {}
-        cluster.world.watchers.append(self.watch)
+        self._killed_jobs: dict[str, None] = {}
+        # By wire id: what the framework was told it ended as.
+        self._over: dict[str, TaskState] = {}
+        # By uuid: every terminal update that was ever sent.
+        self._told: dict[str, StatusUpdate] = {}
+        self._acked: dict[str, None] = {}
+        self._last_run: dict[str, Run] = {}
+        self._specs: dict[str, Row] = {}
+        cluster.history.watchers.append(self.ran)
+        cluster.world.judges.append(self)
 
-    def watch(self, node: Node, event: Event, effects: list[Effect]) -> None:
-        """Judge one pass of one node."""
-        if node is self.cluster.master:
-            self._offers_once(event, effects)
-        if node is self.cluster.framework:
-            self._ends_stay(node)
-        self._hosts_not_overcommitted()
-        if len(self.cluster.history) != getattr(self, "_runs_seen", 0):
-            self._runs_seen = len(self.cluster.history)
-            self._never_two_at_once()
-
-    def _offers_once(self, event: Event, effects: list[Effect]) -> None:
-        if not isinstance(event, Received) or not isinstance(event.envelope.message, Accept):
+    # --- what machines do -------------------------------------------------------------------------
+    def saw(self, node: Node, event: Event, effects: Sequence[Effect]) -> None:
+        """Judge one event."""
+        if not isinstance(event, Received):
             return
-        launched = any(
-            isinstance(effect, Send) and isinstance(effect.envelope.message, LaunchTasks)
+        message = event.envelope.message
+        sent = [effect.envelope.message for effect in effects if isinstance(effect, Send)]
+        if isinstance(message, Accept) and node is self.cluster.master:
+            self._offers_once(message, sent)
+        elif isinstance(message, StatusUpdates) and node is self.cluster.framework:
+            for update in message.updates:
+                self._told_the_truth(update)
+        elif isinstance(message, Acknowledge) and node in self.cluster.agents:
+            for ack in message.acks:
+                if ack.uuid in self._told:
+                    self._acked[f"{ack.framework_id}/{ack.task_id}"] = None
+        elif isinstance(message, KillJobs) and any(isinstance(one, KillsBegun) for one in sent):
+            self._killed_jobs.update(dict.fromkeys(message.selectors))
+
+    def passed(self, node: Node, effects: Sequence[Effect]) -> None:
+        """Judge the end of a pass."""
+        kept = {
+            (effect.table, effect.key): effect.value if isinstance(effect, Put) else None
             for effect in effects
-        )
-        if launched:
-            for offer_id in event.envelope.message.offer_ids:
+            if isinstance(effect, Put | Delete)
+        }
+        if node is self.cluster.framework:
+            for (table, key), row in kept.items():
+                if table == "tasks":
+                    self._ends_stay(key, row)
+        elif node in self.cluster.agents:
+            self._forgets_only_what_is_acked(node, kept)
+        for effect in effects:
+            if isinstance(effect, Send):
+                self._sent(node, effect.peer, effect.envelope.message, kept)
+
+    def _sent(self, node: Node, peer: str, message: Message, kept: dict[Any, Any]) -> None:
+        def then(table: str, key: str) -> Any:
+            return kept[table, key] if (table, key) in kept else node.row(table, key)
+
+        match message:
+            case Accept() if node is self.cluster.framework:
+                for task in message.tasks:
+                    self._intends(task.task_id, task.agent_id, then)
+            case JobAccepted(job_id=job_id):
+                require(then("jobs", job_id) is not None, f"I1: job {job_id} is not on disk")
+            case Acknowledge(acks=acks) if node is self.cluster.framework:
+                for ack in acks:
+                    self._knows(ack.uuid, then)
+            case Acknowledge(acks=acks) if peer.startswith("x:"):
+                for ack in acks:
+                    self._keeps(ack.uuid, then)
+            case RunTasks(framework_id=framework_id, launches=launches):
+                for launch in launches:
+                    row = then(TASKS, f"{framework_id}/{launch.task.task_id}")
+                    known = row is not None and row.get("executor_id")
+                    require(known, f"I2: {launch.task.task_id} is handed on and not on disk")
+            case StatusUpdates(updates=updates) if node is not self.cluster.master:
+                for update in updates:
+                    self._is_dead(update)
+            case _:
+                pass
+
+    def _offers_once(self, message: Accept, sent: Sequence[Message]) -> None:
+        if any(isinstance(one, LaunchTasks) for one in sent):
+            for offer_id in message.offer_ids:
                 require(offer_id not in self._used_offers, f"I9: offer {offer_id} was used twice")
                 self._used_offers[offer_id] = None
 
-    def _ends_stay(self, node: Node) -> None:
-        for key, row in node.tables().get("tasks", {}).items():
-            state = str(row["state"])
-            before = self._ended.get(key)
-            require(before in (None, state), f"I3: task {key} was {before} and is {state}")
-            if state in _ENDED_WORDS:
-                self._ended[key] = state
+    def _intends(self, wire: str, agent_id: str, then: Any) -> None:
+        """I1: whoever starts an attempt will know of it in its next life."""
+        key, _, attempt = wire.rpartition(".")
+        row = then("tasks", key)
+        is_kept = (
+            row is not None
+            and row.get("attempt") == int(attempt)
+            and row["state"] in _ACTIVE_WORDS
+            and row.get("agent_id") == agent_id
+        )
+        require(is_kept, f"I1: {wire} is started and not on disk so: {row}")
+        job = key.partition(".")[0]
+        require(job not in self._killed_jobs, f"I1: {wire} is started after job {job} was killed")
 
-    def _hosts_not_overcommitted(self) -> None:
+    def _knows(self, uuid: str, then: Any) -> None:
+        """I5: an end that the framework acknowledges is on its disk."""
+        update = self._told.get(uuid)
+        if update is None:
+            return
+        key, _, attempt = update.task_id.rpartition(".")
+        row = then("tasks", key)
+        forgotten = (
+            row is None or row.get("attempt") == int(attempt) and row["state"] in _ACTIVE_WORDS
+        )
+        text = f"I5: {update.task_id} {update.state} is acknowledged and not on disk: {row}"
+        require(not forgotten, text)
+
+    def _keeps(self, uuid: str, then: Any) -> None:
+        """I5: an end that the agent acknowledges to an executor is on its disk."""
+        update = self._told.get(uuid)
+        if update is not None:
+            container = f"{update.framework_id}/{update.task_id}"
+            progress = then(PROGRESS, container)
+            is_kept = progress is not None and progress["state"] in _TERMINAL_WORDS
+            is_over = then(TASKS, container) is None
+            text = f"I5: the end of {update.task_id} is taken from its executor and not on disk"
+            require(is_kept or is_over, text)
+
+    def _forgets_only_what_is_acked(self, node: Node, kept: dict[Any, Any]) -> None:
+        for (table, key), row in kept.items():
+            if table == TASKS and row is None:
+                require(key in self._acked, f"I5: {node.name} forgets {key}, never acknowledged")
+
+    def _is_dead(self, update: StatusUpdate) -> None:
+        """I7: who says that a task ended has made sure that nothing of it is alive."""
+        if not update.is_terminal:
+            return
+        if update.uuid:
+            self._told[update.uuid] = update
+        container = f"{update.framework_id}/{update.task_id}"
         for host in self.cluster.hosts:
-            live = [held for held in host.containers.values() if held.alive]
-            cpus = sum(held.cpus_milli for held in live)
-            memory = sum(held.mem_bytes for held in live)
-            require(cpus <= AGENT_TOTAL.cpus_milli, f"I4: {host.agent.name} runs {cpus} mCPU")
-            require(memory <= AGENT_TOTAL.mem_bytes, f"I4: {host.agent.name} runs {memory} bytes")
+            held = host.containers.get(container)
+            text = f"I7: {update.task_id} is told to be {update.state} and lives on {host.name}"
+            require(held is None or held.is_empty, text)
 
-    def _never_two_at_once(self) -> None:
-        runs: dict[str, list[Run]] = {}
-        for run in self.cluster.history:
-            runs.setdefault(run.task_id.rpartition(".")[0], []).append(run)
-        for name, starts in runs.items():
-            attempts = [int(run.task_id.rpartition(".")[2]) for run in starts]
-            require(attempts == sorted(set(attempts)), f"I2: {name} ran as attempts {attempts}")
-            for before, after in itertools.pairwise(starts):
-                require(
-                    before.ended_s is not None and before.ended_s <= after.started_s,
-                    f"I2: {after.task_id} began while {before.task_id} ran",
-                )
+    def _told_the_truth(self, update: StatusUpdate) -> None:
+        """I5: the framework is told what happened, and never something else later."""
+        if not update.is_terminal:
+            return
+        self._is_dead(update)
+        wire, state = update.task_id, update.state
+        if not update.uuid and state is TaskState.DROPPED and not self._awaits(wire):
+            # The master may say so of what was acknowledged and forgotten; nobody asked for more.
+            return
+        before = self._over.setdefault(wire, state)
+        require(before is state, f"I5: {wire} was told to be {before} and then {state}")
+        runs = self.cluster.history.of(wire)
+        ends = [(run.exit_code, run.signum) for run in runs]
+        text = f"I5: {wire} is told to be {state} {update.reason} and was {ends}"
+        require(state is not TaskState.ERROR, f"I5: {wire} is refused: {update.message}")
+        if state is TaskState.DROPPED:
+            require(not runs, text)
+        if state is TaskState.FINISHED:
+            require(ends == [(0, None)], text)
+        if state is TaskState.FAILED and update.reason is Reason.EXITED:
+            require(ends == [(update.exit_code, None)], text)
+
+    def _awaits(self, wire: str) -> bool:
+        """Whether the framework, by its disk, waits for the end of this attempt."""
+        key, _, attempt = wire.rpartition(".")
+        row = self.cluster.framework.row("tasks", key) or {}
+        stale = [int(old[0]) for old in row.get("stale", ())]
+        present = row.get("attempt") == int(attempt) and row["state"] in _ACTIVE_WORDS
+        return present or int(attempt) in stale
+
+    def _ends_stay(self, key: str, row: Row | None) -> None:
+        require(row is not None, f"I1: task {key} is forgotten")
+        state = str(row["state"]) if row else ""
+        before = self._ended.get(key)
+        require(before in (None, state), f"I3: task {key} was {before} and is {state}")
+        if state in _ENDED_WORDS:
+            self._ended[key] = state
+
+    # --- what kernels do --------------------------------------------------------------------------
+    def ran(self, run: Run) -> None:
+        """Judge one start of a task."""
+        wire, spec = run.task_id, self._spec(run)
+        require(wire not in self._over, f"I5: {wire} starts and was told to be over")
+        require(len(self.cluster.history.of(wire)) == 1, f"I2: {wire} started twice")
+        before = self._last_run.get(run.name)
+        if before is not None:
+            text = f"I2: {wire} started after {before.task_id}"
+            require(before.attempt < run.attempt or bool(spec.get("restartable")), text)
+            require(not spec.get("once"), f"{text}, and may only once")
+            overlaps = before.ended_s is None and not spec.get("restartable")
+            require(not overlaps, f"{text}, which runs")
+        self._last_run[run.name] = run
+        self._not_overcommitted(run)
+
+    def _spec(self, run: Run) -> Row:
+        job = run.name.partition(".")[0]
+        if job not in self._specs:
+            row = self.cluster.framework.row("jobs", job)
+            require(row is not None, f"I1: {run.task_id} runs and its job is not on disk")
+            self._specs[job] = dict(row["spec"]) if row else {}
+        return self._specs[job]
+
+    def _not_overcommitted(self, run: Run) -> None:
+        host = next(host for host in self.cluster.hosts if host.name == run.host)
+        live = [held for held in host.containers.values() if held.alive]
+        cpus = sum(held.cpus_milli for held in live)
+        memory = sum(held.mem_bytes for held in live)
+        require(cpus <= AGENT_TOTAL.cpus_milli, f"I4: {host.name} runs {cpus} mCPU")
+        require(memory <= AGENT_TOTAL.mem_bytes, f"I4: {host.name} runs {memory} bytes")
 
     # --- the end ----------------------------------------------------------------------------------
     def verdict(self) -> None:
@@ -90,6 +250,7 @@ class Judges:
         cluster = self.cluster
         tables = cluster.framework.tables()
         jobs = tables.get("jobs", {})
+        require(cluster.is_quiet(), f"I1: something has not ended: {cluster.what_is_left()}")
         for wish in cluster.plan.wishes:
             ids = cluster.accepted.get(wish.request_id, [])
             require(bool(ids), f"I1: {wish.request_id} was never accepted")
@@ -97,44 +258,16 @@ class Judges:
             require(ids[0] in jobs, f"I1: job {ids[0]} is not on disk")
         wanted = len(cluster.plan.wishes)
         require(len(jobs) == wanted, f"I1: {wanted} jobs were asked for, {len(jobs)} are there")
-        require(cluster.is_quiet(), "I1: something has not ended: " + self._what_is_left())
-        self._once_starts_once()
         for key, row in tables.get("tasks", {}).items():
-            self._told_what_happened(key, row)
+            self._recorded_what_happened(key, row)
 
-    def _what_is_left(self) -> str:
-        machine: Any = self.cluster.framework.machine
-        jobs = ["framework is down"]
-        if machine is not None:
-            jobs = [job.id for job in machine.queue.jobs.values() if not job.has_ended()]
-        held = [name for host in self.cluster.hosts for name in host.containers]
-        return f"jobs {jobs}, containers {held}"
-
-    def _once_starts_once(self) -> None:
-        for wish in self.cluster.plan.wishes:
-            if wish.job.once:
-                job = self.cluster.accepted[wish.request_id][0]
-                starts: dict[str, int] = {}
-                for run in self.cluster.history:
-                    name = run.task_id.rpartition(".")[0]
-                    if name.split(".")[0] == job:
-                        starts[name] = starts.get(name, 0) + 1
-                twice = [name for name, count in starts.items() if count > 1]
-                require(not twice, f"I2: {twice} of --once started more than once")
-
-    def _told_what_happened(self, key: str, row: dict[str, Any]) -> None:
+    def _recorded_what_happened(self, key: str, row: Row) -> None:
         """I5: the end on record is that of the last attempt."""
-        job, _, position = key.partition(".")
-        wire = f"{job}.{position}.{row.get('attempt', 0)}"
-        runs = [run for run in self.cluster.history if run.task_id == wire]
+        wire = f"{key}.{row.get('attempt', 0)}"
+        ends = [(run.exit_code, run.signum) for run in self.cluster.history.of(wire)]
         state = BatchState(str(row["state"]))
+        text = f"I5: {wire} is on record as {state} {row.get('exit_code')} and was {ends}"
         if state is BatchState.OK:
-            require(
-                len(runs) == 1 and runs[0].exit_code == 0,
-                f"I5: {wire} is told to be ok and was {runs}",
-            )
-        if state is BatchState.FAILED and row.get("reason") == "Exited":
-            require(
-                len(runs) == 1 and runs[0].exit_code == row.get("exit_code"),
-                f"I5: {wire} is told to have failed with {row.get('exit_code')}, was {runs}",
-            )
+            require(ends == [(0, None)], text)
+        if state is BatchState.FAILED and row.get("reason") == str(Reason.EXITED):
+            require(ends == [(row.get("exit_code"), None)], text)

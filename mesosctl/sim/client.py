@@ -42,10 +42,11 @@ class SimClient:
         self, wishes: list[Wish], accepted: dict[str, list[str]], new_id: NewId
     ) -> None:
         self._accepted = accepted
-        self._submit_at = {wish: wish.at_s for wish in wishes}
+        self._wishes = {wish.request_id: wish for wish in wishes}
+        self._submit_at = {wish.request_id: wish.at_s for wish in wishes}
         self._kill_at: dict[str, float] = {}
         # By the number of the message, in the present session: what waits for an answer.
-        self._submitted: dict[int, Wish] = {}
+        self._submitted: dict[int, str] = {}
         self._killed: dict[int, str] = {}
         self._session = ClientSession(LINK, ListJobs, self._lost, new_id)
 
@@ -68,8 +69,8 @@ class SimClient:
                 return []
 
     def _lost(self, now: Now) -> list[Effect]:
-        for wish in self._submitted.values():
-            self._submit_at[wish] = now.mono
+        for request in self._submitted.values():
+            self._submit_at[request] = now.mono
         for job in self._killed.values():
             self._kill_at[job] = now.mono
         self._submitted.clear()
@@ -79,7 +80,7 @@ class SimClient:
     def _told(self, message: Message, now: Now) -> None:
         match message:
             case JobAccepted(re=re, job_id=job_id):
-                wish = self._submitted.pop(re)
+                wish = self._wishes[self._submitted.pop(re)]
                 self._accepted.setdefault(wish.request_id, []).append(job_id)
                 if wish.kill_after_s is not None:
                     self._kill_at[job_id] = now.mono + wish.kill_after_s
@@ -97,10 +98,10 @@ class SimClient:
         effects: list[Effect] = []
         if not self._session.is_open:
             return effects
-        for wish in [wish for wish, at in self._submit_at.items() if at <= now.mono]:
-            del self._submit_at[wish]
-            effects += self._session.send(SubmitJob(wish.request_id, wish.job))
-            self._submitted[self._session.sent] = wish
+        for request in [name for name, at in self._submit_at.items() if at <= now.mono]:
+            del self._submit_at[request]
+            effects += self._session.send(SubmitJob(request, self._wishes[request].job))
+            self._submitted[self._session.sent] = request
         for job in [job for job, at in self._kill_at.items() if at <= now.mono]:
             del self._kill_at[job]
             effects += self._session.send(KillJobs((job,)))

@@ -103,9 +103,8 @@ class Cluster:
     def _agent(self, number: int) -> Node:
         def make(node: Node) -> Machine:
             boot = f"boot-{self.hosts[number].boots}"
-            info = AgentInfo(
-                AgentId(""), node.name, AGENT_TOTAL, boot_id=boot, user="me", version="sim"
-            )
+            fresh = AgentId("A" + self.world.new_id()[-10:])
+            info = AgentInfo(fresh, node.name, AGENT_TOTAL, boot_id=boot, user="me", version="sim")
             return AgentMachine(info, AgentRecords.load(node.tables()), self.world.new_id)
 
         node = self._node(f"agent{number}", make, OPERATOR)

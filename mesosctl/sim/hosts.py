@@ -97,6 +97,7 @@ class Host:
         self.behave = behave
         self.containers: dict[str, Container] = {}
         self.executors: dict[ExecutorId, Node] = {}
+        self.name = agent.name
         self.boots = 1
         self._sandboxes: dict[str, None] = {}
         self._pids: dict[str, int] = {}

@@ -1,22 +1,28 @@
-"""One seed, from plan to verdict; and many of them, as the command runs them."""
+"""One seed, from plan to verdict."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import traceback
+from dataclasses import dataclass, field
 
 from mesosctl.errors import InvariantBroken
 from mesosctl.sim.checkers import Judges
-from mesosctl.sim.cluster import Cluster, plan_of
+from mesosctl.sim.cluster import Cluster
+from mesosctl.sim.plan import plan_of
 from mesosctl.sim.world import World
 
 # Healed, everything has to end within this: timeouts, retries and the longest of tasks included.
 HEAL_S = 900.0
-STORY_LINES = 60
+STORY_LINES = 80
+_DULL = (" ping #", " pong #")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a seed. `problem` is empty when every invariant held."""
+    """What became of a seed. `problem` is empty when every invariant held.
+
+    `tally` counts faults by name; `healed_s` is how long after the last of them all was over.
+    """
 
     seed: int
     problem: str
@@ -25,6 +31,7 @@ class Outcome:
     events: int
     runs: int
     healed_s: float
+    tally: dict[str, int] = field(default_factory=dict)
 
 
 def run_seed(seed: int) -> Outcome:
@@ -42,12 +49,22 @@ def run_seed(seed: int) -> Outcome:
         judges.verdict()
     except InvariantBroken as error:
         problem = error.message
+    except Exception:
+        # Whatever escapes a machine would have stopped its process.
+        problem = traceback.format_exc().rstrip()
     return Outcome(
         seed,
         problem,
-        tuple(world.story[-STORY_LINES:]),
+        _gist(world.story),
         world.digest,
         len(world.story),
         len(cluster.history),
         world.now.mono - plan.faults_s,
+        world.tally,
     )
+
+
+def _gist(story: list[str]) -> tuple[str, ...]:
+    """The end of the story without what only says that somebody is there."""
+    told = [line for line in story if not any(dull in line for dull in _DULL)]
+    return tuple(told[-STORY_LINES:])

@@ -21,6 +21,10 @@ from mesosctl.storage.keys import KeyFile, KeyPair, make_keypair, save_key
 Answer = Callable[[int, Message], Sequence[Message]]
 
 
+def _refuse(re: int, message: Message) -> Sequence[Message]:
+    return [Refusal(re, "invalid", f"nothing is written for {message.kind}")]
+
+
 class ScriptedMachine:
     """Answers each message by the entry of its type in `script`; what has none is refused."""
 
@@ -37,8 +41,8 @@ class ScriptedMachine:
                     return effects
                 self.heard.append(message)
                 re = self.sessions.answered(peer)
-                refuse: Answer = lambda re, message: [Refusal(re, "invalid", message.kind)]
-                answers = self.script.get(type(message), refuse)(re, message)
+                answer = self.script.get(type(message), _refuse)
+                answers = answer(re, message)
                 sent = [effect for answer in answers for effect in self.sessions.send(peer, answer)]
                 return [*effects, *sent]
             case PeerLost(peer=peer):

@@ -200,8 +200,6 @@ def test_a_framework_that_starts_late_is_waited_for(fake_cluster: Any) -> None:
 
 def test_no_framework_ends_in_time(fake_cluster: Any, capsys: Capture) -> None:
     """A cluster without a queue says so, within the time that the user gave."""
-    fake_cluster.on(
-        FindFramework, lambda re, _: [Refusal(re, "unavailable", "none", "start one")]
-    )
+    fake_cluster.on(FindFramework, lambda re, _: [Refusal(re, "unavailable", "none", "start one")])
     assert run(["jobs", "--request-timeout", "300ms"]) == 3
     assert capsys.readouterr().err == "mesosctl: none; start one\n"

@@ -39,9 +39,7 @@ def source(cluster: Any, task: TaskView, problem: str = "") -> LogSource:
 
 
 def locates(cluster: Any, *tasks: TaskView) -> None:
-    cluster.on(
-        LocateLogs, lambda re, _: [LogSources(re, tuple(source(cluster, t) for t in tasks))]
-    )
+    cluster.on(LocateLogs, lambda re, _: [LogSources(re, tuple(source(cluster, t) for t in tasks))])
 
 
 def says(cluster: Any, **content: bytes) -> None:
@@ -50,7 +48,10 @@ def says(cluster: Any, **content: bytes) -> None:
     def answer(re: int, message: Any) -> list[Any]:
         index = message.task_id.split(".")[1]
         data = content.get(f"{message.name[3:]}{index}", b"")
-        return [StreamChunk(message.stream, 0, data), StreamChunk(message.stream, len(data), b"", True)]
+        return [
+            StreamChunk(message.stream, 0, data),
+            StreamChunk(message.stream, len(data), b"", True),
+        ]
 
     cluster.on(ReadStream, answer)
     cluster.on(StreamCredit, lambda re, _: [])

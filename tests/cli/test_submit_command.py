@@ -1,4 +1,4 @@
-"""`mesosctl submit` against a scripted cluster: what is sent, what is printed, what it ends with."""
+"""`mesosctl submit` against a scripted cluster: what is sent, printed, and returned."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ def job(state: str, **counts: int) -> JobView:
 
 
 def accept(cluster: Any, note: str = "") -> None:
-    cluster.on(
-        SubmitJob, lambda re, message: [JobAccepted(re, "12", message.job.count(), note)]
-    )
+    cluster.on(SubmitJob, lambda re, message: [JobAccepted(re, "12", message.job.count(), note)])
 
 
 def sent(cluster: Any) -> SubmitJob:
@@ -83,9 +81,7 @@ def test_options_become_the_job(fake_cluster: Any, tmp_path: Path) -> None:
     assert spec.env == {"A": "1", "B": ""}
 
 
-def test_lines_of_stdin_become_tasks(
-    fake_cluster: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lines_of_stdin_become_tasks(fake_cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """`ls | mesosctl submit --each-line -` is the everyday way to many tasks."""
     accept(fake_cluster)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a b\n\n\xff\n")))

@@ -324,6 +324,10 @@ HOST = Usage(mem_peak_bytes=20 * MIB, mem_limit_bytes=64 * MIB)
             "memory limit exceeded: limit 64 MiB, peak 64 MiB",
         ),
         (
+            137, None, 1, OOM, TaskState.FAILED, Reason.MEMORY_LIMIT,
+            "memory limit exceeded: limit 64 MiB, peak 64 MiB",
+        ),
+        (
             None, 9, 1, HOST, TaskState.FAILED, Reason.SIGNALED,
             "killed by the kernel because this host is out of memory; limit 64 MiB, peak 20 MiB",
         ),

@@ -74,6 +74,14 @@ def parent_of(pid: int) -> int:
         return 0
 
 
+def started_at(pid: int) -> str:
+    """When a process started, in the kernel's ticks; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
 class Part:
     """One process of the cluster that can be killed and started again with the same words."""
 
@@ -137,6 +145,7 @@ class ClusterEnv:
         self.parts: list[Part] = []
         self.commands: list[subprocess.Popen[Any]] = []
         self.address = "tcp://127.0.0.1:0"
+        self._seen: dict[int, str] = {}
         self.files = self.base / "files"
         for name in ("files", "run", "home"):
             (self.base / name).mkdir(mode=0o700)
@@ -291,21 +300,38 @@ class ClusterEnv:
     # --- processes --------------------------------------------------------------------------------
 
     def processes(self) -> dict[int, list[str]]:
-        """All live processes of this cluster but its commands, by pid, with their words."""
-        mark = os.fsencode(self.base)
-        known = [command.pid for command in self.commands]
-        found = {}
+        """All live processes of this cluster but its commands, by pid, with their words.
+
+        Ours is what works in our directory, was told of it or inherited its name, every descendant
+        of such a process, and whoever was that once.
+        """
+        known = [os.getpid(), *(command.pid for command in self.commands)]
+        others: dict[int, int] = {}
+        found: dict[int, list[str]] = {}
         for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            pid = int(entry.name) if entry.name.isdigit() else 0
+            if not pid or pid in known or not is_alive(pid):
                 continue
-            try:
-                texts = [(entry / part).read_bytes() for part in ("environ", "cmdline")]
-            except OSError:
-                continue
-            pid = int(entry.name)
-            if any(mark in text for text in texts) and is_alive(pid) and pid not in known:
+            if self._is_ours(entry) or self._seen.get(pid) == started_at(pid):
                 found[pid] = command_of(pid)
+            else:
+                others[pid] = parent_of(pid)
+        while more := [pid for pid, parent in others.items() if parent in found]:
+            for pid in more:
+                del others[pid]
+                found[pid] = command_of(pid)
+        self._seen.update({pid: started_at(pid) for pid in found})
         return found
+
+    def _is_ours(self, entry: Path) -> bool:
+        mark = os.fsencode(self.base)
+        try:
+            if os.fsencode(os.readlink(entry / "cwd")).startswith(mark):
+                return True
+            return any(mark in (entry / part).read_bytes() for part in ("environ", "cmdline"))
+        except OSError:
+            # It has just ended, or is somebody else's.
+            return False
 
     def named(self, module: str) -> list[int]:
         """Processes that run this module, ascending."""

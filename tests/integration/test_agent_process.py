@@ -108,6 +108,7 @@ class World:
         self.key_path = directory / "node.key"
         save_key(self.key_path, KeyFile("node", "agent", make_keypair(), self.server.public))
         self.agent: subprocess.Popen[bytes] | None = None
+        self.seen: list[StatusUpdate] = []
         self.log = (directory / "agent.log").open("ab")
 
     def start(
@@ -172,7 +173,7 @@ class World:
 
     def update(self, task_id: str, *states: str) -> StatusUpdate:
         """Wait for an update of this task in one of these states; all that comes is acked."""
-        seen: list[StatusUpdate] = []
+        seen = self.seen
 
         def look() -> list[StatusUpdate]:
             for message in self.took(StatusUpdates):

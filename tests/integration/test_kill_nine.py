@@ -106,7 +106,7 @@ def kill_one(cluster: ClusterEnv, part: str) -> float:
 
 def check_files(noted: dict[int, Lines], count: int) -> None:
     """No two attempts of a task at once, none of them twice."""
-    assert sorted(noted) == list(range(count))
+    assert set(noted) <= set(range(count))
     for index, lines in noted.items():
         attempts = sorted(lines.starts)
         assert len(attempts) == lines.order.count("start"), f"task {index}: an attempt ran twice"
@@ -137,6 +137,7 @@ def survive(cluster: ClusterEnv, part: str, count: int, seconds: float) -> None:
     tasks = cluster.tasks(job_id)
     assert [task["state"] for task in tasks] == ["ok"] * count
     noted = read(cluster.files)
+    assert len(noted) == count
     check_files(noted, count)
     assert not running({i: n for i, n in noted.items() if len(n.starts) == 1})
     check_restarts(noted, part, at)
@@ -174,7 +175,9 @@ def test_once_is_never_twice(cluster: ClusterEnv, part: str) -> None:
     assert all(task["state"] == "ok" for index, task in tasks.items() if index not in lost)
     for index, task in lost.items():
         assert task["reason"] == "ExecutorTerminated" and "once" in task["message"]
-        assert noted[index].starts[1] <= at
+        # One that was being launched may not have come so far as to note its start.
+        assert index not in noted or noted[index].starts[1] <= at
+    assert set(range(count)) - set(noted) <= set(lost)
     assert all(len(lines.starts) == 1 for lines in noted.values())
 
 
@@ -182,12 +185,13 @@ def test_once_is_never_twice(cluster: ClusterEnv, part: str) -> None:
 @pytest.mark.slow
 def test_once_survives_what_its_executor_survives(cluster: ClusterEnv, part: str) -> None:
     """--once gives up nothing where the executor lives on: it knows how each task ended."""
-    survive_once = 100
-    job = submit(cluster, survive_once, 0.3, "--once")
-    in_the_middle(cluster, survive_once)
+    count = 100
+    job = submit(cluster, count, 0.3, "--once")
+    in_the_middle(cluster, count)
     kill_one(cluster, part)
     job_id = cluster.finish(job, 120).strip()
     assert {task["state"] for task in cluster.tasks(job_id)} == {"ok"}
     noted = read(cluster.files)
-    check_files(noted, survive_once)
+    assert len(noted) == count
+    check_files(noted, count)
     assert all(len(lines.starts) == 1 for lines in noted.values())

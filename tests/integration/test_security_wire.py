@@ -10,6 +10,7 @@ import random
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,10 +101,16 @@ def check_unchanged(env: ClusterEnv, before: dict[str, Any], memory: list[int]) 
     assert env.ok("run", "--", "echo", "works") == "works\n"
 
 
-def dealer(context: zmq.Context[Any], door: Door, pair: KeyPair | None) -> zmq.Socket[bytes]:
+@contextmanager
+def dealer(door: Door, pair: KeyPair | None) -> Iterator[zmq.Socket[bytes]]:
     """A raw socket at a door; without a key pair it speaks no CURVE."""
-    raw = context.socket(zmq.DEALER)
-    raw.linger = 0
+    with zmq.Context() as context, context.socket(zmq.DEALER) as raw:
+        raw.linger = 0
+        yield prepared(raw, door, pair)
+
+
+def prepared(raw: zmq.Socket[bytes], door: Door, pair: KeyPair | None) -> zmq.Socket[bytes]:
+    """The socket, connected."""
     raw.sndtimeo = 200
     if pair is not None:
         raw.curve_publickey = pair.public.encode()
@@ -143,13 +150,9 @@ def test_a_stranger_gets_no_answer(shared: ClusterEnv, doors: list[Door], who: s
     """CURVE and the list of keys stand before the first byte of ours is looked at."""
     before, memory = picture(shared), memory_mib(shared)
     pair = make_keypair() if who == "with a wrong key" else None
-    context: zmq.Context[Any] = zmq.Context()
-    try:
-        for door in doors:
-            raw = dealer(context, door, pair)
+    for door in doors:
+        with dealer(door, pair) as raw:
             assert not flood(raw, [HELLO_WORLD, *junk(1, 200)]), door.name
-    finally:
-        context.destroy(linger=0)
     check_unchanged(shared, before, memory)
 
 
@@ -179,14 +182,9 @@ def test_junk_from_somebody_with_a_key_changes_nothing(
 ) -> None:
     """A broken client of ours, or a thief of its key, is refused frame by frame."""
     before, memory = picture(shared), memory_mib(shared)
-    context: zmq.Context[Any] = zmq.Context()
-    try:
-        for door in doors:
-            raw = dealer(context, door, shared.key.pair)
-            raw.rcvhwm = 0
+    for door in doors:
+        with dealer(door, shared.key.pair) as raw:
             flood(raw, junk(3, FLOOD_FRAMES))
-    finally:
-        context.destroy(linger=0)
     check_unchanged(shared, before, memory)
 
 
@@ -250,10 +248,7 @@ def test_the_public_part_of_a_key_is_of_no_use(shared: ClusterEnv, doors: list[D
     before, memory = picture(shared), memory_mib(shared)
     secret = z85.encode(random.Random(5).randbytes(32)).decode()
     thief = KeyPair(shared.key.pair.public, secret)
-    context: zmq.Context[Any] = zmq.Context()
-    try:
-        for door in doors:
-            assert not flood(dealer(context, door, thief), [HELLO_WORLD]), door.name
-    finally:
-        context.destroy(linger=0)
+    for door in doors:
+        with dealer(door, thief) as raw:
+            assert not flood(raw, [HELLO_WORLD]), door.name
     check_unchanged(shared, before, memory)

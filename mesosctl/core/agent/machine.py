@@ -65,7 +65,11 @@ _DEFAULTS = AgentOptions()
 
 
 class AgentMachine:
-    """See the module. `info` as it is to be registered, its id taken from the records."""
+    """See the module. `info` as it is to be registered; an id in the records goes before its own.
+
+    An agent that brings a fresh id keeps it when the answer to its registration is lost: without
+    one it would be given another, and what was launched under the first would wait for ever.
+    """
 
     def __init__(
         self,
@@ -74,7 +78,7 @@ class AgentMachine:
         new_id: NewId,
         options: AgentOptions = _DEFAULTS,
     ) -> None:
-        self.info = replace(info, agent_id=records.meta.agent_id)
+        self.info = replace(info, agent_id=records.meta.agent_id or info.agent_id)
         self._records = records
         self._meta = records.meta
         self._options = options
@@ -211,9 +215,9 @@ class AgentMachine:
         records, meta = self._records, self._meta
         self._records = AgentRecords()
         effects: list[Effect] = []
-        if meta.agent_id:
-            effects.append(deeds.OpenContainers(meta.agent_id))
-            if meta.boot_id != self.info.boot_id:
+        if self.info.agent_id:
+            effects.append(deeds.OpenContainers(self.info.agent_id))
+            if (meta.agent_id, meta.boot_id) != (self.info.agent_id, self.info.boot_id):
                 effects += self._remember()
         self.tasks.restore(records, now)
         effects += self.executors.restore(records, now, meta.boot_id == self.info.boot_id)
