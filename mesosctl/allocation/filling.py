@@ -7,7 +7,7 @@ Rules:
   pieces than its stated count), the whole of an agent if it did not. So of two frameworks with
   equal tasks and endless queues none gets ahead by more than one task, however much became free.
 - What fits nobody's task goes to the lowest share if that puts it ahead by no more than one task,
-  or if nobody else wants it. Ranges and sets cost no share: those left over on an agent go to the
+  or if it has no rival. Ranges and sets cost no share: those left over on an agent go to the
   lowest share that was granted something there.
 - What a framework refuses is asked of the final grant too: a piece of an agent may be refused where
   the whole was not. Such a grant is taken back and its framework sits out on that agent.
@@ -261,7 +261,10 @@ class Round:
                 continue
             lowest = self._lowest(able)
             usable = self._usable(lowest, agent)
-            if len(able) == 1 or self._is_one_task(lowest, usable):
+            # One that refuses it for a moment is a rival all the same: what is offered counts, and
+            # would leave to that rival all that becomes free meanwhile.
+            is_alone = not any(c.left != 0 and c is not lowest for c in tier)
+            if is_alone or self._is_one_task(lowest, usable):
                 self._grant(lowest, agent, usable)
                 return
 

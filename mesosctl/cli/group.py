@@ -128,6 +128,10 @@ class Command(click.Command):
         passes = self.passes_task_code
         found.passes_task_code = passes(ctx.params) if callable(passes) else passes
         found.command = ctx.command_path.partition(" ")[2]
+        if found.config is not None and not found.command.startswith("config "):
+            # A file that was named is read, and refused, whether this command needs it or not;
+            # only `config` may be about to write it.
+            _ = found.settings
         found.show_warnings()
         return super().invoke(ctx)
 

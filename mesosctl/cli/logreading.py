@@ -77,7 +77,15 @@ class LogReader:
     # --- what to read -----------------------------------------------------------------------------
 
     def add(self, source: LogSource, name: str, follow: bool, tail_lines: int = -1) -> None:
-        """Read this stream, now or when others have ended."""
+        """Read this stream, now or when others have ended; one that is not there is told of."""
+        place = source.stdout if name == "stdout" else source.stderr
+        if place == "merge" and name == "stderr":
+            # It is in stdout, and shown with it.
+            return
+        if place:
+            gone = "was thrown away" if place == "none" else f"went to {place}"
+            self.tell_missing(source, f"its {name} {gone} on agent {source.task.agent}")
+            return
         self._waiting.append(Stream(source, name, follow, tail_lines))
         self._fill()
 

@@ -125,9 +125,6 @@ def _store_config(ctx: click.Context, param: click.Parameter, value: Any) -> Non
 
         found = ctx.ensure_object(Globals)
         ctx.default_map = defaults_for(ctx.command, found.settings, found.warnings)
-    elif value is not None and not ctx.resilient_parsing:
-        # A file that was named is read, and refused, whether this command needs it or not.
-        _ = ctx.ensure_object(Globals).settings
 
 
 def _show_help(ctx: click.Context, _param: click.Parameter, value: bool) -> None:

@@ -14,6 +14,11 @@ from mesosctl.model.tasks import Reason, StatusUpdate, TaskState
 
 SIGKILL = 9
 SIGTERM = 15
+# The shell's word for the end by a signal is 128 and its number.
+SIGNAL_CODE = 128
+TIMEOUT_CODE = 124
+# A task whose end nobody knows, or that was never started.
+LOST_CODE = 125
 
 
 class BatchState(StrEnum):
@@ -178,22 +183,21 @@ class JobView:
 
 
 def exit_code(update: StatusUpdate) -> int:
-    """What a command that passes on a task's end exits with (cli: `mesosctl help exit-codes`).
+    """What a command that waits for a task ends with (cli: `mesosctl help exit-codes`).
 
-    0 only for a task that finished; `update` has to be terminal.
+    `update` is the task's last one. 0 only for a task that finished.
     """
-    match update.state:
-        case TaskState.FINISHED:
+    signum = update.signal
+    match seen_as(update.state, update.reason):
+        case BatchState.OK:
             return 0
-        case TaskState.KILLED:
-            return 128 + (update.signal or SIGTERM)
-        case TaskState.FAILED if update.reason is Reason.MEMORY_LIMIT:
-            return 128 + SIGKILL
-        case TaskState.FAILED if update.reason is Reason.TIME_LIMIT:
-            return 124
-        case TaskState.FAILED if update.signal:
-            return 128 + update.signal
-        case TaskState.FAILED:
-            return update.exit_code or 125
+        case BatchState.OOM:
+            return SIGNAL_CODE + SIGKILL
+        case BatchState.TIMEOUT:
+            return TIMEOUT_CODE
+        case BatchState.KILLED:
+            return SIGNAL_CODE + (signum or SIGTERM)
+        case BatchState.FAILED:
+            return SIGNAL_CODE + signum if signum else update.exit_code or LOST_CODE
         case _:
-            return 125
+            return LOST_CODE

@@ -15,11 +15,13 @@ def main() -> int:
     parser.add_argument("--first-seed", type=int, default=1, help="the first of them")
     options = parser.parse_args()
     failed = events = runs = 0
+    longest_s = 0.0
     tally: dict[str, int] = {}
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         outcome = run_seed(seed)
         events += outcome.events
         runs += outcome.runs
+        longest_s = max(longest_s, outcome.healed_s)
         for fault, count in outcome.tally.items():
             tally[fault] = tally.get(fault, 0) + count
         if outcome.problem:
@@ -27,6 +29,7 @@ def main() -> int:
             sys.stdout.write("\n".join(outcome.story) + "\n")
             sys.stdout.write(f"seed {seed}: {outcome.problem}\n")
     sys.stdout.write(f"{options.seeds} seeds, {events} events, {runs} tasks, {failed} failed\n")
+    sys.stdout.write(f"{longest_s:8.0f} seconds at most from the last fault to the end\n")
     sys.stdout.write("".join(f"{count:8} {fault}\n" for fault, count in sorted(tally.items())))
     return 1 if failed else 0
 

@@ -141,7 +141,7 @@ class Judges:
         key, _, attempt = update.task_id.rpartition(".")
         row = then("tasks", key)
         forgotten = (
-            row is None or row.get("attempt") == int(attempt) and row["state"] in _ACTIVE_WORDS
+            row is None or (row.get("attempt") == int(attempt) and row["state"] in _ACTIVE_WORDS)
         )
         text = f"I5: {update.task_id} {update.state} is acknowledged and not on disk: {row}"
         require(not forgotten, text)

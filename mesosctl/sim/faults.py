@@ -34,7 +34,8 @@ class Faults:
     """How often what goes wrong, as chances of each single occasion. All 0: nothing does.
 
     `late_message`: it and all behind it come up to `late_max_s` seconds later. `stale_at_death`:
-    what a dead process had sent still arrives later; what it is sent meets its next life.
+    what a dead process had sent still arrives later; what it is sent meets its next life. Chance
+    touches only messages on links of clients, and lives of nodes, whose names begin like this.
     """
 
     lose_message: float = 0.0
@@ -45,6 +46,8 @@ class Faults:
     kill_at_pass: float = 0.0
     delay_max_s: float = 0.002
     restart_max_s: float = 3.0
+    touched_links: str = ""
+    touched_nodes: str = ""
     stroke_mean_s: float | None = None
     strokes: list[Stroke] = field(default_factory=list)
 

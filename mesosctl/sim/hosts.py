@@ -237,14 +237,14 @@ class Host:
 
     def _spawn(self, node: Node, effect: Spawn) -> None:
         container, task_id = effect.launch.container, effect.launch.task.task_id
-        life = node.life
         if self.world.chance(0.01):
             self._soon(node, LaunchFailed(container, "spawner", "fork: try again later"))
             return
 
         def begin() -> None:
+            # The spawner may carry this out although its executor has died meanwhile.
             held = self.containers.get(container)
-            if held is None or node.life != life or node.machine is None:
+            if held is None:
                 return
             behaviour = self.behave(task_id)
             run = Run(task_id, self.agent.name, self.world.now.mono)
@@ -274,18 +274,30 @@ class Host:
         self.world.note(self.agent.name, "ends", run.task_id)
 
     def _signal(self, container: str, signum: int) -> None:
-        """A signal to everything in the container; whoever reaps it is told."""
+        """A signal to everything in the container, which takes its time to die of it."""
         held = self.containers.get(container)
         if held is None:
             return
-        if signum == SIGKILL:
-            held.children = 0
-        for run in list(held.alive):
+        delay_s = self.world.random.uniform(0.0005, 0.02)
+        if signum == SIGKILL and held.children:
+            self.world.later(delay_s, lambda: self._children_end(held))
+        for run in held.alive:
             if signum == SIGKILL or not self.behave(run.task_id).stubborn:
+                self._end_later(delay_s, container, held, run, signum)
+
+    def _children_end(self, held: Container) -> None:
+        held.children = 0
+
+    def _end_later(
+        self, delay_s: float, container: str, held: Container, run: Run, signum: int
+    ) -> None:
+        def end() -> None:
+            if run.ended_s is None:
                 self._end(held, run, signum=signum)
                 # Only the executor that started it is its parent; a dead one is told nothing.
-                if held.owner.machine is not None:
-                    self._soon(held.owner, MainExited(container, signum=signum))
+                self._soon(held.owner, MainExited(container, signum=signum))
+
+        self.world.later(delay_s, end)
 
     def _drain(self, node: Node, container: str) -> None:
         held = self.containers.get(container)

@@ -179,7 +179,9 @@ class Node:
 
     def _kill_point(self, steps: int) -> int | None:
         """Before which of its steps the node is killed in this pass; None: it lives on."""
-        if not steps or not self.mortal or not self.world.chance(self.world.faults.kill_at_pass):
+        faults = self.world.faults
+        touched = self.mortal and self.name.startswith(faults.touched_nodes)
+        if not steps or not touched or not self.world.chance(faults.kill_at_pass):
             return None
         return self.world.random.randrange(steps)
 

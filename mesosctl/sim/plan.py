@@ -27,13 +27,15 @@ def plan_of(seed: int, world: World) -> Plan:
     """Draw a plan from the seed's chance."""
     chance = world.random
     faults = Faults(
-        lose_message=chance.choice([0.0, 0.0, 0.002, 0.02]),
-        cut_at_message=chance.choice([0.0, 0.0, 0.002, 0.01]),
+        lose_message=chance.choice([0.0, 0.0, 0.002, 0.02, 0.05]),
+        cut_at_message=chance.choice([0.0, 0.0, 0.002, 0.01, 0.02]),
         late_message=chance.choice([0.0, 0.0, 0.002, 0.01]),
         stale_at_death=chance.choice([0.0, 0.5, 1.0]),
         kill_at_pass=chance.choice([0.0, 0.002, 0.01]),
         delay_max_s=chance.choice([0.002, 0.05, 0.5]),
         restart_max_s=chance.choice([0.5, 5.0, 30.0]),
+        touched_links=chance.choice(["", "", "agent", "framework", "client"]),
+        touched_nodes=chance.choice(["", "", "agent", "framework", "master"]),
         stroke_mean_s=chance.choice([None, 4.0, 10.0]),
         strokes=[stroke for stroke in Stroke if chance.random() < 0.5],
     )

@@ -116,14 +116,15 @@ class Wire:
         if self._is_blocked(source, target):
             world.struck("message into a partition", source.name)
             return
-        if world.chance(faults.cut_at_message):
+        touched = client.name.startswith(faults.touched_links)
+        if touched and world.chance(faults.cut_at_message):
             self.cut(connection)
             return
-        if world.chance(faults.lose_message):
+        if touched and world.chance(faults.lose_message):
             world.struck("lost message", "wire", connection.peer)
             return
         at = world.now.mono + world.random.uniform(0.0001, faults.delay_max_s)
-        if world.chance(faults.late_message):
+        if touched and world.chance(faults.late_message):
             world.struck("late message", "wire", connection.peer)
             at += world.random.uniform(0.5, faults.late_max_s)
         if to_server:
@@ -147,6 +148,8 @@ class Wire:
         server.peers[connection.peer] = connection
         envelope = decode(frame, bytes_max=FRAME_BYTES_MAX_BULK)
         kind = envelope.message.kind
+        if envelope.seq == 1:
+            self._world.tally[kind] = self._world.tally.get(kind, 0) + 1
         self._world.note(server.name, "got", f"{kind} #{envelope.seq} from {connection.client.name}")
         server.take(Received(connection.peer, connection.client.key, envelope))
 

@@ -33,8 +33,10 @@ def job(state: str, **counts: int) -> JobView:
     return JobView("12", "sim", BatchState(state), "ann", "*", 0, total, counts)
 
 
-def accept(cluster: Any, note: str = "") -> None:
-    cluster.on(SubmitJob, lambda re, message: [JobAccepted(re, "12", message.job.count(), note)])
+def accept(cluster: Any, note: str = "", fits: bool = True) -> None:
+    cluster.on(
+        SubmitJob, lambda re, message: [JobAccepted(re, "12", message.job.count(), note, fits)]
+    )
 
 
 def sent(cluster: Any) -> SubmitJob:
@@ -135,10 +137,10 @@ def test_our_own_failure_while_waiting_is_125(fake_cluster: Any, capsys: Capture
 
 def test_a_dry_run_answers_whether_it_fits(fake_cluster: Any, capsys: Capture) -> None:
     """`--dry-run` says no by its exit code, so that a script can ask."""
-    accept(fake_cluster, "an agent that fits is known")
+    accept(fake_cluster)
     assert run(["submit", "--dry-run", "--", "true"]) == 0
     assert sent(fake_cluster).dry_run
-    accept(fake_cluster, "no agent has offered so much yet")
+    accept(fake_cluster, "no agent has offered so much yet", fits=False)
     assert run(["submit", "--dry-run", "-W", "-c", "1000", "--", "true"]) == 1
     captured = capsys.readouterr()
     assert captured.out == "" and "no agent has offered so much yet" in captured.err

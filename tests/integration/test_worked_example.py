@@ -127,7 +127,7 @@ def total(offers: list[Resources]) -> Resources:
 def test_what_one_framework_leaves_is_offered_to_the_other(env: ClusterEnv) -> None:
     """Two-level scheduling in one picture: the master offers, the frameworks choose."""
     env.master("--no-framework")
-    env.agent("cpus:4;mem:4096")
+    env.agent("cpus:4;mem:4096;disk:0;ports:[]")
     first = Framework(env, "one", "cpus:2;mem:1024", "cpus:1;mem:2048")
     first.until(first.offered, "the first offer")
     assert first.offered() == [Resources.parse("cpus:4;mem:4096")]
@@ -152,7 +152,7 @@ def test_what_one_framework_leaves_is_offered_to_the_other(env: ClusterEnv) -> N
 def test_a_framework_that_is_torn_down_takes_its_tasks_along(env: ClusterEnv) -> None:
     """Nothing runs in the name of a framework that is no more."""
     env.master("--no-framework")
-    env.agent("cpus:4;mem:4096")
+    env.agent("cpus:4;mem:4096;disk:0;ports:[]")
     first = Framework(env, "one", "cpus:1;mem:64")
     first.until(lambda: first.states("running"), "the task runs")
     assert first.end() == 0

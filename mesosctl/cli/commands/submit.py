@@ -161,14 +161,13 @@ def _tell(found: Globals, accepted: JobAccepted, as_json: bool, parsable: bool) 
 
 
 def _tell_dry_run(found: Globals, accepted: JobAccepted, as_json: bool) -> int:
-    fits = accepted.note in ("", FITS)
     if as_json:
-        content = {"id": None, "tasks": accepted.tasks, "note": accepted.note, "fits": fits}
-        found.console.json("submit", content)
+        content = {"tasks": accepted.tasks, "note": accepted.note, "fits": accepted.fits}
+        found.console.json("submit", {"id": None, **content})
     else:
         many = "1 task" if accepted.tasks == 1 else f"{accepted.tasks} tasks"
         found.console.note(f"would submit {many}; {accepted.note or FITS}; nothing was submitted")
-    return 0 if fits else 1
+    return 0 if accepted.fits else 1
 
 
 def _wait(

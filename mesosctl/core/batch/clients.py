@@ -110,10 +110,11 @@ class Clients:
         job = new_job(self.queue.next_number, spec, owner, message.request_id, now.wall)
         note = self.outlook.agents.misfit(job.cpus_milli, job.mem_milli)
         if message.dry_run:
-            return JobAccepted(caller.seq, "", job.count, note or "an agent that fits is known")
+            return JobAccepted(caller.seq, "", job.count, note, fits=not note)
         self.queue.add(job)
         self.new_jobs.append(job.number)
-        return JobAccepted(caller.seq, job.id, job.count, note if self.outlook.agents.seen else "")
+        told = note if self.outlook.agents.seen else ""
+        return JobAccepted(caller.seq, job.id, job.count, told, fits=not told)
 
     # --- listings ---------------------------------------------------------------------------------
     def _listed(

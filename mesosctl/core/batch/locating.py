@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from mesosctl.core.batch.clients import Caller
+from mesosctl.core.batch.launch import stream_path
 from mesosctl.core.batch.placing import Outlook
 from mesosctl.core.batch.queue import Queue
 from mesosctl.core.batch.records import Job
@@ -103,6 +104,12 @@ class Locator:
             return []
         number = attempt if attempt is not None else view.attempt
         wire_id = job.wire_id(position, number)
+        task, spec = job.tasks[position], job.spec
+        source = replace(
+            source,
+            stdout=stream_path(spec.stdout, job, task),
+            stderr=stream_path(spec.stderr, job, task),
+        )
         asked = self._new_id()
         request.missing[asked] = len(request.sources)
         request.sources.append(replace(source, wire_id=wire_id, problem=NO_ANSWER))

@@ -18,37 +18,14 @@ from mesosctl.core.batch.records import ACTIVE, Attempt, Job, Task
 from mesosctl.core.machine import Effect, Log, Now
 from mesosctl.limits import LOST_ATTEMPTS_MAX
 from mesosctl.model.ids import AgentId, FrameworkId, TaskId
-from mesosctl.model.jobs import BatchState, seen_as
+from mesosctl.model.jobs import LOST_CODE, SIGNAL_CODE, SIGTERM, BatchState, exit_code, seen_as
 from mesosctl.model.tasks import Reason, StatusUpdate, TaskState
 from mesosctl.protocol.messages.agent import TaskKill
 
-LOST_CODE = 125
 DROP_BACKOFF_S = 1.0
 DROP_BACKOFF_MAX_S = 60.0
-# The shell's word for a signal: 128 and its number.
-SIGNAL_CODE = 128
-TERM, KILL = 15, 9
 UNREACHABLE = "Unreachable"
 KILLING = "Killing"
-
-
-def waiting_code(state: BatchState, exit_code: int | None, signum: int | None) -> int:
-    """What a command that waits for a task in this final state ends with."""
-    match state:
-        case BatchState.OK:
-            return 0
-        case BatchState.OOM:
-            return SIGNAL_CODE + KILL
-        case BatchState.TIMEOUT:
-            return 124
-        case BatchState.KILLED:
-            return SIGNAL_CODE + (signum or TERM)
-        case BatchState.FAILED if signum:
-            return SIGNAL_CODE + signum
-        case BatchState.FAILED:
-            return exit_code or LOST_CODE
-        case _:
-            return LOST_CODE
 
 
 @dataclass(slots=True)
@@ -165,7 +142,7 @@ class Updates:
         task.losses += 1
         if task.kill is not None:
             task.reason, task.message = str(reason), said
-            self.queue.end(job, task, BatchState.KILLED, SIGNAL_CODE + TERM, now)
+            self.queue.end(job, task, BatchState.KILLED, SIGNAL_CODE + SIGTERM, now)
         elif job.spec.once or task.losses > LOST_ATTEMPTS_MAX:
             why = "it may start only once" if job.spec.once else f"lost {task.losses} times"
             task.reason, task.message = str(reason) or "Lost", f"{said}; {why}"
@@ -187,8 +164,9 @@ class Updates:
             task.cpu_user_s = update.usage.cpu_user_s
             task.cpu_system_s = update.usage.cpu_system_s
             task.mem_peak_bytes = update.usage.mem_peak_bytes
-        code = waiting_code(state, update.exit_code, update.signal)
-        self.queue.end(job, task, state, code, now)
+        if task.kill is not None and task.kill.reason and state is BatchState.KILLED:
+            task.message = f"{update.message}: {task.kill.reason}"
+        self.queue.end(job, task, state, exit_code(update), now)
 
     # --- asking -----------------------------------------------------------------------------------
     def expect_all(self) -> list[tuple[TaskId, AgentId]]:

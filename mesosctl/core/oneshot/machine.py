@@ -53,6 +53,7 @@ ADMIT_AGAIN_S = 2.0
 EXPLAIN_AFTER_S = 2.0
 SECOND_INTERRUPT_S = 2.0
 _SIGINT = 2
+_SIGPIPE = 13
 
 
 class OneShot:
@@ -89,6 +90,8 @@ class OneShot:
         self._interrupted_at: float | None = None
         self._kill: TaskKill | None = None
         self._over = False
+        # Nobody reads our stdout any more; the shell expects us to end as SIGPIPE would have it.
+        self._reader_left = False
 
     # --- the machine ------------------------------------------------------------------------------
     def handle(self, event: Event, now: Now) -> list[Effect]:
@@ -259,7 +262,8 @@ class OneShot:
     def _written(self, event: Written) -> list[Effect]:
         effects = self._streams.written(event)
         if event.closed and event.name == "stdout" and self._end is None:
-            # As in any pipe: who writes to a reader that left is ended by it.
+            # As in any pipe: who writes to a reader that left is ended by it, without a word.
+            self._reader_left = True
             effects += self._end_task(TaskKill(TaskId("")))
         return effects
 
@@ -290,6 +294,8 @@ class OneShot:
         end = self._end
         if end is None or self._over:
             return []
+        if self._reader_left:
+            return self._stop(128 + _SIGPIPE)
         # A task that never started has no streams to wait for.
         if end.started_at is None:
             return [*self._tell(end), *self._stop(exit_code(end))]

@@ -25,12 +25,16 @@ class SubmitJob(Message):
 @message("job-accepted")
 @dataclass(frozen=True, slots=True)
 class JobAccepted(Message):
-    """The job is on disk. `note` tells what the user should know at once (may be empty)."""
+    """The job is on disk. `note` tells what the user should know at once (may be empty).
+
+    `fits`: an agent that its tasks fit on is known.
+    """
 
     re: int
     job_id: str
     tasks: int
     note: str = ""
+    fits: bool = True
 
 
 @message("list-jobs")
@@ -147,7 +151,10 @@ class LocateLogs(Message):
 
 @dataclass(frozen=True, slots=True)
 class LogSource:
-    """Where one attempt's streams are read. Empty `address`: see `problem`."""
+    """Where one attempt's streams are read. Empty `address`: see `problem`.
+
+    `stdout` and `stderr` tell where each went instead of into the sandbox: a path, none, merge.
+    """
 
     task: TaskView
     framework_id: str = ""
@@ -155,6 +162,8 @@ class LogSource:
     address: str = ""
     public_key: str = ""
     problem: str = ""
+    stdout: str = ""
+    stderr: str = ""
 
 
 @message("log-sources")
