@@ -7,27 +7,12 @@ from the kernel's counters, over some seconds after a small job has warmed every
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from pathlib import Path
 
-from common import Cluster, tell
+from common import Cluster, cpu_s, tell
 
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 SETTLE_S = 3.0
-
-
-def cpu_s(pid: int) -> float:
-    """CPU seconds of a process so far, as the scheduler counts them, to the nanosecond."""
-    total = 0
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        try:
-            total += int((thread / "schedstat").read_text().split()[0])
-        except OSError:
-            # Without that counter, clock ticks have to do.
-            words = (thread / "stat").read_text().rpartition(")")[2].split()
-            total += (int(words[11]) + int(words[12])) * 10**9 // TICKS_PER_S
-    return total / 1e9
 
 
 def memory_mib(pid: int) -> tuple[float, float]:

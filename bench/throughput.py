@@ -14,7 +14,7 @@ import subprocess
 import time
 from datetime import datetime
 
-from common import Cluster, tell
+from common import Cluster, cpu_s, tell
 
 SHARE_OF_A_CPU = 0.25
 
@@ -41,6 +41,11 @@ def floor(tasks: int) -> float:
     return time.perf_counter() - began
 
 
+def cpu_of_daemons(cluster: Cluster) -> dict[str, float]:
+    """CPU seconds of each role's processes so far; those of the tasks are not among them."""
+    return {role: sum(map(cpu_s, pids)) for role, pids in cluster.pids().items()}
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Tasks a second, end to end.")
@@ -49,14 +54,19 @@ def main() -> None:
     parser.add_argument("--cpus", type=float, default=os.cpu_count() or 1, help="of the agent")
     options = parser.parse_args()
     rates, inner_rates, floors = [], [], []
+    costs: dict[str, float] = {}
     with Cluster(f"cpus:{options.cpus:g};mem:4096") as cluster:
         one_job(cluster, 50)
         (agent,) = json.loads(cluster.run("agents", "-o", "json"))["agents"]
+        before = cpu_of_daemons(cluster)
         for _ in range(options.rounds):
             whole, inner = one_job(cluster, options.tasks)
             rates.append(options.tasks / whole)
             inner_rates.append(options.tasks / inner)
             floors.append(options.tasks / floor(options.tasks))
+        for role, used in cpu_of_daemons(cluster).items():
+            done = options.tasks * options.rounds
+            costs[role] = round((used - before[role]) * 1000 / done, 3)
     rate, bare = statistics.median(rates), statistics.median(floors)
     tell(
         "throughput",
@@ -69,6 +79,8 @@ def main() -> None:
             "tasks_per_s_without_the_command": round(statistics.median(inner_rates), 1),
             "xargs_per_s": round(bare, 1),
             "ratio_to_xargs": round(rate / bare, 3),
+            "cpu_ms_per_task": costs,
+            "cpu_ms_per_task_of_all": round(sum(costs.values()), 3),
         },
     )
 

@@ -13,8 +13,9 @@ import msgpack
 
 from mesosctl.errors import PeerError
 from mesosctl.limits import ARRAY_ITEMS_MAX, FRAME_BYTES_MAX, MAP_ITEMS_MAX
+from mesosctl.protocol import messages
 from mesosctl.protocol.envelope import PROTOCOL, PROTOCOL_VERSION, Envelope
-from mesosctl.protocol.messages import KINDS
+from mesosctl.protocol.messages.base import KINDS
 from mesosctl.protocol.schema import from_plain, to_plain
 
 _HEADER_ITEMS = 8
@@ -64,7 +65,8 @@ def decode(frame: bytes, *, bytes_max: int = FRAME_BYTES_MAX) -> Envelope:
         and type(kind) is str
     ):
         raise PeerError("malformed", "bad header")
-    known = KINDS.get(kind)
+    # Kinds that nothing here has imported yet are known nevertheless.
+    known = KINDS.get(kind) or messages.KINDS.get(kind)
     if known is None:
         raise PeerError("unknown-kind", f"no message kind {kind[:40]!r}")
     try:

@@ -237,8 +237,10 @@ class AgentDeeds:
             pass
         parent = os.open(framework, _DIRECTORY, dir_fd=self._sandboxes)
         try:
-            # Its users must be able to pass, not to look around.
-            os.fchmod(parent, 0o711)
+            # Its users must be able to pass, not to look around. Setting it anew for each task
+            # would write to the disk each time.
+            if stat.S_IMODE(os.fstat(parent).st_mode) != 0o711:
+                os.fchmod(parent, 0o711)
             try:
                 os.mkdir(task, 0o700, dir_fd=parent)
             except FileExistsError:

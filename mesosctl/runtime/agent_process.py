@@ -144,7 +144,9 @@ def _describe(settings: AgentSettings, work_dir: Path) -> AgentInfo:
     except KeyError:
         user = str(os.geteuid())
     return AgentInfo(
-        AgentId(""),
+        # Ours to choose, so that an answer to the first registration that is lost does not leave
+        # two ids behind; the one on record is preferred.
+        AgentId("A" + new_id()[-10:]),
         name,
         total,
         attributes.to_wire(),
@@ -231,6 +233,8 @@ def _run(settings: AgentSettings, work_dir: Path, store: SqliteStore, log: Logge
         return loop.run()
     finally:
         deeds.close(remove=machine.is_closing and not machine.executors)
+        # Executors that live on find the socket of the next run under the same name.
+        _socket(work_dir).unlink(missing_ok=True)
 
 
 def _socket(work_dir: Path) -> Path:

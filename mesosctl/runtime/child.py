@@ -23,7 +23,6 @@ RESTART_FIRST_S = 0.5
 RESTART_MAX_S = 30.0
 # A child that lasted so long did not fail at its start.
 SETTLED_S = 10.0
-LOOK_S = 0.25
 
 
 class FrameworkChild:
@@ -38,10 +37,8 @@ class FrameworkChild:
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._pidfd = -1
-        self._due = 0.0
         self._wait_s = RESTART_FIRST_S
         self._began = 0.0
-        loop.every(LOOK_S, self._look)
 
     def start(self) -> None:
         """Adopt the holder of the state directory, or start a framework."""
@@ -84,13 +81,11 @@ class FrameworkChild:
     def _plan(self) -> None:
         if time.monotonic() - self._began >= SETTLED_S:
             self._wait_s = RESTART_FIRST_S
-        self._due = time.monotonic() + self._wait_s
+        self._loop.after(self._wait_s, self._again)
         self._wait_s = min(self._wait_s * 2, RESTART_MAX_S)
 
-    def _look(self) -> Iterable[Event]:
-        if self._due and time.monotonic() >= self._due:
-            self._due = 0.0
-            self.start()
+    def _again(self) -> Iterable[Event]:
+        self.start()
         return ()
 
     def leave(self, wait_s: float) -> None:

@@ -153,12 +153,16 @@ class Link:
                 return
             self._queued_bytes -= len(self._queue.popleft())
 
-    def receive(self, limit: int) -> tuple[list[bytes], bool]:
-        """At most `limit` frames, and whether the connection was lost after them."""
+    def receive(self, limit: int, *, follow: bool = True) -> tuple[list[bytes], bool]:
+        """At most `limit` frames, and whether the connection was lost after them.
+
+        `follow` False: the monitor has nothing to read, or is read next.
+        """
         frames: list[bytes] = []
         if self.socket is None:
             return frames, False
-        self._follow()
+        if follow:
+            self._follow()
         lost, self._lost = self._lost, False
         while len(frames) < limit:
             try:

@@ -65,7 +65,7 @@ class Store(Protocol):
 
 @dataclass(slots=True)
 class _Timer:
-    interval_s: float
+    interval_s: float | None
     due: float
     deed: Callable[[], Iterable[Event]]
 
@@ -173,6 +173,10 @@ class Loop:
         """Call `deed` once an interval, beginning one interval from now, posting its events."""
         self._timers.append(_Timer(interval_s, time.monotonic() + interval_s, deed))
 
+    def after(self, wait_s: float, deed: Callable[[], Iterable[Event]]) -> None:
+        """Call `deed` once, `wait_s` from now, posting its events."""
+        self._timers.append(_Timer(None, time.monotonic() + wait_s, deed))
+
     def post(self, event: Event) -> None:
         """Have the machine handle `event` in the next pass. Any thread may call this."""
         self._network.events.append(event)
@@ -251,8 +255,11 @@ class Loop:
         mono = time.monotonic()
         for timer in list(self._timers):
             if timer.due <= mono:
-                # Intervals that were missed are not made up for.
-                timer.due = mono + timer.interval_s
+                if timer.interval_s is None:
+                    self._timers.remove(timer)
+                else:
+                    # Intervals that were missed are not made up for.
+                    timer.due = mono + timer.interval_s
                 self._network.events.extend(timer.deed())
         self._network.zap.expire(mono)
 

@@ -73,8 +73,9 @@ class Network:
         if spec.domain:
             server.allows = lambda key: self.zap.allows(spec.domain, key)
         self._servers[name] = server
-        for socket in server.sockets:
-            self._sources.add(socket, lambda: self._take_server(server))
+        socket, monitor = server.sockets
+        self._sources.add(socket, lambda: self._take_server(server, follow=False))
+        self._sources.add(monitor, lambda: self._take_server(server))
         return server.address
 
     def authority(self, domain: str, authority: Authority) -> None:
@@ -136,8 +137,8 @@ class Network:
         """The losses told so far are in the machine's hands."""
         self._lost.clear()
 
-    def _take_server(self, server: ServerSocket) -> None:
-        messages, lost = server.receive(PASS_MESSAGES_MAX)
+    def _take_server(self, server: ServerSocket, *, follow: bool = True) -> None:
+        messages, lost = server.receive(PASS_MESSAGES_MAX, follow=follow)
         for peer, key, frame in messages:
             envelope = self._decoded(frame)
             if envelope is not None:
@@ -149,9 +150,9 @@ class Network:
         for peer in lost:
             self._lose(peer)
 
-    def _take_link(self, link: Link) -> None:
+    def _take_link(self, link: Link, *, follow: bool = True) -> None:
         link.flush()
-        frames, lost = link.receive(PASS_MESSAGES_MAX)
+        frames, lost = link.receive(PASS_MESSAGES_MAX, follow=follow)
         for frame in frames:
             envelope = self._decoded(frame)
             if envelope is not None:
@@ -246,7 +247,7 @@ class Network:
             return
         self._flags[link.name] = flags
         socket, monitor = link.sockets
-        self._sources.add(socket, lambda: self._take_link(link), flags)
+        self._sources.add(socket, lambda: self._take_link(link, follow=False), flags)
         if known is None:
             self._sources.add(monitor, lambda: self._take_link(link))
 

@@ -130,9 +130,16 @@ class ServerSocket:
 
     # --- receiving --------------------------------------------------------------------------------
 
-    def receive(self, limit: int) -> tuple[list[tuple[str, str, bytes]], list[str]]:
-        """At most `limit` messages as (peer, key, frame), and the peers lost after them."""
-        self._follow()
+    def receive(
+        self, limit: int, *, follow: bool = True
+    ) -> tuple[list[tuple[str, str, bytes]], list[str]]:
+        """At most `limit` messages as (peer, key, frame), and the peers lost after them.
+
+        `follow` False: the monitor has nothing to read, or is read next; asking it costs as much
+        as a message.
+        """
+        if follow:
+            self._follow()
         leaving, self._leaving = self._leaving, []
         messages: list[tuple[str, str, bytes]] = []
         receive = self.socket.recv

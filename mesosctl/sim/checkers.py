@@ -140,8 +140,8 @@ class Judges:
             return
         key, _, attempt = update.task_id.rpartition(".")
         row = then("tasks", key)
-        forgotten = (
-            row is None or (row.get("attempt") == int(attempt) and row["state"] in _ACTIVE_WORDS)
+        forgotten = row is None or (
+            row.get("attempt") == int(attempt) and row["state"] in _ACTIVE_WORDS
         )
         text = f"I5: {update.task_id} {update.state} is acknowledged and not on disk: {row}"
         require(not forgotten, text)

@@ -38,9 +38,7 @@ class Wish:
 class SimClient:
     """The machine of the client. `accepted` maps a request to every job id it was answered with."""
 
-    def __init__(
-        self, wishes: list[Wish], accepted: dict[str, list[str]], new_id: NewId
-    ) -> None:
+    def __init__(self, wishes: list[Wish], accepted: dict[str, list[str]], new_id: NewId) -> None:
         self._accepted = accepted
         self._wishes = {wish.request_id: wish for wish in wishes}
         self._submit_at = {wish.request_id: wish.at_s for wish in wishes}

@@ -61,7 +61,8 @@ class Cluster:
         world.wire.gatekeeper = self._may_talk
         world.is_busy = self.is_busy
         for node in list(world.nodes.values()):
-            world.later(world.random.uniform(0, 0.5), node.start)
+            within_s = plan.agents_within_s if node in self.agents else 0.5
+            world.later(world.random.uniform(0, within_s), node.start)
         Nemesis(self, plan.faults_s).begin()
 
     def nodes(self) -> list[Node]:
@@ -118,7 +119,7 @@ class Cluster:
         if known is None:
             chance = self.world.random
             known = self._behaviours[task_id] = Behaviour(
-                lasts_s=chance.choice([0.01, 0.3, 2.0, 10.0, 25.0]),
+                lasts_s=chance.choice([0.01, 2.0, 10.0, 10.0, 25.0]),
                 exit_code=chance.choice([0, 0, 0, 0, 3]),
                 stubborn=chance.random() < 0.2,
                 leaves_child=chance.random() < 0.1,

@@ -1,8 +1,8 @@
 """A process of the simulated cluster: its machine while it is up, its disk always.
 
 Rules: a node runs the passes that the real loop runs: events in, one commit, then the other effects
-in order. It can be killed between any two of these steps, and starts again from its disk. Paused, it
-takes nothing; afterwards it takes all that waited in one pass.
+in order. It can be killed between any two of these steps, and starts again from its disk. While it
+is paused it takes nothing; afterwards it takes all that waited in one pass.
 """
 
 from __future__ import annotations

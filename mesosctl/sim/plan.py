@@ -15,31 +15,40 @@ FAULTS_S = 90.0
 
 @dataclass(slots=True)
 class Plan:
-    """A cluster, its work and its faults; these end after `faults_s`."""
+    """A cluster, its work and its faults; these end after `faults_s`.
+
+    `agents_within_s`: its agents are first started at any time within this.
+    """
 
     agents: int
     wishes: list[Wish] = field(default_factory=list)
     faults: Faults = field(default_factory=Faults)
     faults_s: float = FAULTS_S
+    agents_within_s: float = 0.5
 
 
 def plan_of(seed: int, world: World) -> Plan:
     """Draw a plan from the seed's chance."""
     chance = world.random
+    family = chance.choice(["all", "all", "all", "messages", "kills", "strokes"])
     faults = Faults(
-        lose_message=chance.choice([0.0, 0.0, 0.002, 0.02, 0.05]),
-        cut_at_message=chance.choice([0.0, 0.0, 0.002, 0.01, 0.02]),
-        late_message=chance.choice([0.0, 0.0, 0.002, 0.01]),
-        stale_at_death=chance.choice([0.0, 0.5, 1.0]),
-        kill_at_pass=chance.choice([0.0, 0.002, 0.01]),
         delay_max_s=chance.choice([0.002, 0.05, 0.5]),
         restart_max_s=chance.choice([0.5, 5.0, 30.0]),
-        touched_links=chance.choice(["", "", "agent", "framework", "client"]),
-        touched_nodes=chance.choice(["", "", "agent", "framework", "master"]),
-        stroke_mean_s=chance.choice([None, 4.0, 10.0]),
-        strokes=[stroke for stroke in Stroke if chance.random() < 0.5],
+        stale_at_death=chance.choice([0.0, 0.5, 1.0]),
     )
+    if family in ("all", "messages"):
+        faults.lose_message = chance.choice([0.0, 0.005, 0.03, 0.08])
+        faults.cut_at_message = chance.choice([0.0, 0.005, 0.02])
+        faults.late_message = chance.choice([0.0, 0.0, 0.002, 0.01])
+        faults.touched_links = chance.choice(["", "agent", "framework", "client"])
+    if family in ("all", "kills"):
+        faults.kill_at_pass = chance.choice([0.002, 0.01])
+        faults.touched_nodes = chance.choice(["", "", "agent", "framework", "master"])
+    if family in ("all", "strokes"):
+        faults.stroke_mean_s = chance.choice([3.0, 8.0])
+        faults.strokes = [stroke for stroke in Stroke if chance.random() < 0.5]
     plan = Plan(chance.randint(1, 3), faults=faults)
+    plan.agents_within_s = chance.choice([0.5, 60.0])
     for number in range(chance.randint(3, 6)):
         plan.wishes.append(_wish(seed, number, world))
     return plan

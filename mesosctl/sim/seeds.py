@@ -12,7 +12,7 @@ from mesosctl.sim.plan import plan_of
 from mesosctl.sim.world import World
 
 # Healed, everything has to end within this: timeouts, retries and the longest of tasks included.
-HEAL_S = 900.0
+HEAL_S = 600.0
 STORY_LINES = 80
 _DULL = (" ping #", " pong #")
 

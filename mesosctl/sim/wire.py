@@ -10,16 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mesosctl.core.machine import PeerLost, Received
 from mesosctl.limits import FRAME_BYTES_MAX_BULK
 from mesosctl.protocol.codec import decode, encode
 from mesosctl.protocol.envelope import Envelope
+from mesosctl.protocol.messages.session import Ping, Pong
 
 if TYPE_CHECKING:
     from mesosctl.sim.node import Node
     from mesosctl.sim.world import World
+
+
+class Frame(NamedTuple):
+    """A message as it is sent, and whether it only says that somebody is there."""
+
+    data: bytes
+    is_beat: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -39,7 +47,7 @@ class Connection:
     open: bool = True
     admitted: bool = True
     # Frames that wait for the server to start, or to decide whether it talks to this client.
-    held: list[bytes] = field(default_factory=list)
+    held: list[Frame] = field(default_factory=list)
     towards_server_at: float = 0.0
     towards_client_at: float = 0.0
 
@@ -93,7 +101,7 @@ class Wire:
 
     def send(self, node: Node, peer: str, envelope: Envelope) -> None:
         """Send along a link, or back to a peer; a message to nobody comes back as PeerLost."""
-        frame = encode(envelope)
+        frame = Frame(encode(envelope), isinstance(envelope.message, Ping | Pong))
         connection = node.links.get(peer)
         if connection is not None:
             if connection.admitted:
@@ -109,7 +117,7 @@ class Wire:
         self._deliver(connection, frame, to_server=False)
 
     # --- on the way -------------------------------------------------------------------------------
-    def _deliver(self, connection: Connection, frame: bytes, *, to_server: bool) -> None:
+    def _deliver(self, connection: Connection, frame: Frame, *, to_server: bool) -> None:
         world, faults = self._world, self._world.faults
         client, server = connection.client, connection.server
         source, target = (client, server) if to_server else (server, client)
@@ -120,7 +128,8 @@ class Wire:
         if touched and world.chance(faults.cut_at_message):
             self.cut(connection)
             return
-        if touched and world.chance(faults.lose_message):
+        # Heartbeats are most of what is sent, and the least to lose.
+        if touched and not frame.is_beat and world.chance(faults.lose_message):
             world.struck("lost message", "wire", connection.peer)
             return
         at = world.now.mono + world.random.uniform(0.0001, faults.delay_max_s)
@@ -134,7 +143,7 @@ class Wire:
             at = connection.towards_client_at = max(at, connection.towards_client_at)
             world.later(at - world.now.mono, lambda: self._arrive_at_client(connection, frame))
 
-    def _arrive_at_server(self, connection: Connection, frame: bytes) -> None:
+    def _arrive_at_server(self, connection: Connection, frame: Frame) -> None:
         server = connection.server
         if not connection.open:
             return
@@ -146,21 +155,23 @@ class Wire:
             self._world.struck("message of a dead process", server.name)
         connection.server_life = server.life
         server.peers[connection.peer] = connection
-        envelope = decode(frame, bytes_max=FRAME_BYTES_MAX_BULK)
+        envelope = decode(frame.data, bytes_max=FRAME_BYTES_MAX_BULK)
         kind = envelope.message.kind
         if envelope.seq == 1:
             self._world.tally[kind] = self._world.tally.get(kind, 0) + 1
-        self._world.note(server.name, "got", f"{kind} #{envelope.seq} from {connection.client.name}")
+        sender = connection.client.name
+        self._world.note(server.name, "got", f"{kind} #{envelope.seq} from {sender}")
         server.take(Received(connection.peer, connection.client.key, envelope))
 
-    def _arrive_at_client(self, connection: Connection, frame: bytes) -> None:
+    def _arrive_at_client(self, connection: Connection, frame: Frame) -> None:
         client = connection.client
         is_present = client.links.get(connection.link) is connection
         if not connection.open or not is_present or client.life != connection.client_life:
             return
-        envelope = decode(frame, bytes_max=FRAME_BYTES_MAX_BULK)
+        envelope = decode(frame.data, bytes_max=FRAME_BYTES_MAX_BULK)
         kind = envelope.message.kind
-        self._world.note(client.name, "got", f"{kind} #{envelope.seq} from {connection.server.name}")
+        sender = connection.server.name
+        self._world.note(client.name, "got", f"{kind} #{envelope.seq} from {sender}")
         client.take(Received(connection.link, connection.server.key, envelope))
 
     # --- endings ----------------------------------------------------------------------------------

@@ -310,6 +310,7 @@ def test_no_memory_asked_for_is_no_limit(world: World) -> None:
 
 
 OOM = Usage(mem_peak_bytes=64 * MIB, mem_limit_bytes=64 * MIB)
+OOM_TEXT = "memory limit exceeded: limit 64 MiB, peak 64 MiB"
 HOST = Usage(mem_peak_bytes=20 * MIB, mem_limit_bytes=64 * MIB)
 
 
@@ -319,14 +320,8 @@ HOST = Usage(mem_peak_bytes=20 * MIB, mem_limit_bytes=64 * MIB)
         (0, None, 0, Usage(), TaskState.FINISHED, Reason.NONE, ""),
         (3, None, 0, Usage(), TaskState.FAILED, Reason.EXITED, "exit code 3"),
         (None, 11, 0, Usage(), TaskState.FAILED, Reason.SIGNALED, "ended by signal 11 (SEGV)"),
-        (
-            None, 9, 1, OOM, TaskState.FAILED, Reason.MEMORY_LIMIT,
-            "memory limit exceeded: limit 64 MiB, peak 64 MiB",
-        ),
-        (
-            137, None, 1, OOM, TaskState.FAILED, Reason.MEMORY_LIMIT,
-            "memory limit exceeded: limit 64 MiB, peak 64 MiB",
-        ),
+        (None, 9, 1, OOM, TaskState.FAILED, Reason.MEMORY_LIMIT, OOM_TEXT),
+        (137, None, 1, OOM, TaskState.FAILED, Reason.MEMORY_LIMIT, OOM_TEXT),
         (
             None, 9, 1, HOST, TaskState.FAILED, Reason.SIGNALED,
             "killed by the kernel because this host is out of memory; limit 64 MiB, peak 20 MiB",

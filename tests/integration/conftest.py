@@ -25,6 +25,7 @@ import pytest
 
 from mesosctl.errors import MesosctlError
 from mesosctl.storage.keys import KeyFile, load_key
+from mesosctl.storage.locations import socket_path
 from mesosctl.storage.lock import holder
 
 T = TypeVar("T")
@@ -364,6 +365,13 @@ class ClusterEnv:
         tops = [CGROUPS / self.cgroup_root, *CGROUPS.glob(f"*/{self.cgroup_root}")]
         return [path for top in tops for path in top.glob("*/*/**") if path.is_dir()]
 
+    def sockets(self) -> list[Path]:
+        """The local sockets of its agents."""
+        places = [Path("/run/mesosctl"), self.base / "run" / "mesosctl"]
+        names = [str((self.base / part.name).resolve()) for part in self.agents]
+        paths = [socket_path(place, "agent", name) for place in places for name in names]
+        return [path for path in paths if os.path.exists(path)]
+
     # --- the end ----------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -377,6 +385,8 @@ class ClusterEnv:
             assert not left, f"left behind: {left}"
             groups = _nothing_after(self.cgroups)
             assert not groups, f"left behind: {groups}"
+            sockets = self.sockets()
+            assert not sockets, f"left behind: {sockets}"
         finally:
             for pid in self.processes():
                 _kill(pid)

@@ -142,7 +142,7 @@ def test_a_killed_run_takes_its_task_along(shared: ClusterEnv) -> None:
     until(told.exists, "the task runs")
     process.kill()
     process.wait()
-    until(lambda: not shared.named("610"), "the task is gone")
+    assert until(lambda: not shared.named("610"), "the task is gone")
 
 
 def _cpu_s(job: str) -> float:

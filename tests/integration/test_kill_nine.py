@@ -30,8 +30,9 @@ echo "end $MESOS_ATTEMPT $(date +%s.%N)" >> "$1/$MESOS_ARRAY_INDEX.log"
 """
 SLOTS = 8
 PARTS = ("master", "agent", "framework", "executor", "spawner")
-# A task that ended so shortly before the kill may not have been reported yet.
-REPORT_S = 1.0
+# So near to the kill a task may have ended without a report, or noted its start a little later
+# than it was started.
+NEAR_S = 1.0
 
 
 @dataclass
@@ -124,8 +125,8 @@ def check_restarts(noted: dict[int, Lines], part: str, at: float) -> None:
     assert 1 <= len(again) <= SLOTS
     for index, lines in again.items():
         first = min(lines.starts)
-        assert lines.starts[first] <= at, f"task {index} had not begun"
-        assert lines.ends.get(first, at) >= at - REPORT_S, f"task {index} had ended"
+        assert lines.starts[first] <= at + NEAR_S, f"task {index} had not begun"
+        assert lines.ends.get(first, at) >= at - NEAR_S, f"task {index} had ended"
 
 
 def survive(cluster: ClusterEnv, part: str, count: int, seconds: float) -> None:
@@ -176,7 +177,7 @@ def test_once_is_never_twice(cluster: ClusterEnv, part: str) -> None:
     for index, task in lost.items():
         assert task["reason"] == "ExecutorTerminated" and "once" in task["message"]
         # One that was being launched may not have come so far as to note its start.
-        assert index not in noted or noted[index].starts[1] <= at
+        assert index not in noted or noted[index].starts[1] <= at + NEAR_S
     assert set(range(count)) - set(noted) <= set(lost)
     assert all(len(lines.starts) == 1 for lines in noted.values())
 

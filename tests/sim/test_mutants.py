@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from mesosctl.core.agent import AgentMachine
 from mesosctl.core.agent.executors import Executors
 from mesosctl.core.agent.reaping import Reaper
 from mesosctl.core.agent.tasks import Phase, Tasks
@@ -49,9 +50,7 @@ def offer_stays(patch: Patch) -> None:
 
 def _without(patch: Patch, drops: Callable[[Put], bool]) -> None:
     original = Queue.puts
-    patch.setattr(
-        Queue, "puts", lambda *given: [put for put in original(*given) if not drops(put)]
-    )
+    patch.setattr(Queue, "puts", lambda *given: [put for put in original(*given) if not drops(put)])
 
 
 def intent_not_kept(patch: Patch) -> None:
@@ -187,8 +186,12 @@ def returned_agent_not_compared(patch: Patch) -> None:
     original = agents._task_is_not_there
 
     def silent(state: MasterState, task: Any, now: Now) -> list[Any]:
-        original(state, task, now)
-        return []
+        framework = state.frameworks[task.framework_id]
+        # To send and then not to send would leave a gap, which the session would heal.
+        peer, framework.peer = framework.peer, ""
+        effects = original(state, task, now)
+        framework.peer = peer
+        return effects
 
     patch.setattr(agents, "_task_is_not_there", silent)
 
@@ -305,25 +308,55 @@ def second_job(patch: Patch) -> None:
     patch.setattr(Clients, "_submit", submit)
 
 
-MUTANTS = [
-    offer_stays, intent_not_kept, intent_kept_late, end_not_kept, kill_not_kept,
-    agent_acks_without_put, server_ignores_gaps, client_ignores_gaps, known_id_runs_again,
-    receiver_not_kept, dropped_before_return, unknown_is_gone, returned_agent_not_compared,
-    once_runs_again, unreachable_runs_again, attempt_ignored, never_asks, released_twice,
-    end_before_empty, gone_before_empty, forgotten_before_ack, never_resent,
-    executor_keeps_no_updates, second_job,
-]  # fmt: skip
+def id_from_master(patch: Patch) -> None:
+    """An agent has no id before the master's first answer, which may be lost."""
+    original = AgentMachine.__init__
+
+    def init(self: AgentMachine, info: Any, *given: Any) -> None:
+        original(self, replace(info, agent_id=""), *given)
+
+    patch.setattr(AgentMachine, "__init__", init)
+
+
+# Each with the first seed that finds it as plans are drawn today: it is tried before all others,
+# so that the tests are quick.
+MUTANTS = {
+    id_from_master: 25,
+    offer_stays: 1,
+    intent_not_kept: 1,
+    intent_kept_late: 1,
+    end_not_kept: 1,
+    kill_not_kept: 1,
+    agent_acks_without_put: 1,
+    server_ignores_gaps: 3,
+    client_ignores_gaps: 12,
+    known_id_runs_again: 1,
+    receiver_not_kept: 1,
+    dropped_before_return: 8,
+    unknown_is_gone: 1,
+    returned_agent_not_compared: 7,
+    once_runs_again: 1,
+    unreachable_runs_again: 21,
+    attempt_ignored: 22,
+    never_asks: 2,
+    released_twice: 1,
+    end_before_empty: 1,
+    gone_before_empty: 1,
+    forgotten_before_ack: 1,
+    never_resent: 1,
+    executor_keeps_no_updates: 1,
+    second_job: 3,
+}
 
 
 @pytest.mark.parametrize("plant", MUTANTS, ids=lambda plant: plant.__name__)
 def test_planted_bug_is_found(plant: Callable[[Patch], None], monkeypatch: Patch) -> None:
     """Judges that miss a bug that was planted would miss the same bug of ours."""
     plant(monkeypatch)
-    for seed in range(1, SEEDS_MAX + 1):
+    for seed in dict.fromkeys([MUTANTS[plant], *range(1, SEEDS_MAX + 1)]):
         problem = run_seed(seed).problem
         # A stray exception would hide whether any judge looks at what was planted.
         assert not problem.startswith("Traceback"), problem
         if problem:
-            print(f"{plant.__name__}: seed {seed}: {problem[:300]}")  # noqa: T201
             return
     pytest.fail(f"not found within {SEEDS_MAX} seeds: {plant.__doc__}")

@@ -19,6 +19,7 @@ from mesosctl.core.agent.effects import (
     ExecutorExited,
     ExecutorStarted,
     KillExecutor,
+    SweepContainers,
     WatchExecutor,
 )
 from mesosctl.core.agent.reaping import Reaper
@@ -177,7 +178,9 @@ class Executors:
             elif task.phase in (Phase.MAKING, Phase.WAITING):
                 effects += self._tasks.unassign(task)
         effects.append(Log("warning", f"{why}; {len(doomed)} of its tasks are ended"))
-        return [*effects, *self._reaper.kill(doomed), *self.drop(executor)]
+        effects += [*self._reaper.kill(doomed), *self.drop(executor)]
+        # It may have died between the end of a task and the removal of the empty container.
+        return [*effects, SweepContainers()]
 
     def _tasks_of(self, executor: Executor) -> list[Task]:
         framework = self._tasks.frameworks.get(executor.entry.framework_id)

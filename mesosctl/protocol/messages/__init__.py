@@ -5,7 +5,19 @@ added, with a default. What changes here changes docs/protocol.md in the same co
 the two together).
 """
 
-from mesosctl.protocol.messages import agent, batch, framework, query, session, streams
-from mesosctl.protocol.messages.base import KINDS, Message
+from mesosctl.protocol.messages import base
+from mesosctl.protocol.messages.base import Message
 
-__all__ = ["KINDS", "Message", "agent", "batch", "framework", "query", "session", "streams"]
+__all__ = ["KINDS", "Message"]
+
+
+def __getattr__(name: str) -> dict[str, type[Message]]:
+    """`KINDS`, the table of all kinds; asking for it imports all of them.
+
+    No process needs more than half of them, and making their classes is half of its start.
+    """
+    if name != "KINDS":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from mesosctl.protocol.messages import agent, batch, framework, query, session, streams  # noqa: F401
+
+    return base.KINDS
