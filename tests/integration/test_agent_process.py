@@ -50,7 +50,6 @@ from mesosctl.storage.keys import KeyFile, make_keypair, save_key
 pytestmark = pytest.mark.integration
 WAIT_S = 30.0
 F1 = FrameworkId("F1")
-AGENT = AgentId("A1")
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -60,6 +59,7 @@ class Recorder:
     def __init__(self) -> None:
         self.sessions = ServerSessions("cluster", 1)
         self.peer = ""
+        self.agent_id = AgentId("")
         self.told: list[Message] = []
         self.data: list[Message] = []
         self.client: ClientSession | None = None
@@ -74,8 +74,9 @@ class Recorder:
             case Received():
                 message, effects = self.sessions.receive(event, now)
                 if isinstance(message, RegisterAgent):
-                    self.peer = event.peer
-                    effects += self.sessions.send(self.peer, AgentRegistered(AGENT, 5.0))
+                    self.peer, self.agent_id = event.peer, message.agent.agent_id
+                    answer = AgentRegistered(self.agent_id, 5.0)
+                    effects += self.sessions.send(self.peer, answer)
                 self.told += [message] if message is not None else []
                 return effects
             case PeerLost(peer=peer):
@@ -163,7 +164,7 @@ class World:
         info = TaskInfo(
             TaskId(task_id),
             task_id,
-            AGENT,
+            self.recorder.agent_id,
             Resources.scalars(cpus=0.5, mem=64),
             Command(("sh", "-c", script), **command),
             grace_s=2.0,
@@ -179,7 +180,8 @@ class World:
             for message in self.took(StatusUpdates):
                 for one in message.updates:
                     seen.append(one)
-                    self.say(Acknowledge((Ack(one.framework_id, one.task_id, AGENT, one.uuid),)))
+                    ack = Ack(one.framework_id, one.task_id, one.agent_id, one.uuid)
+                    self.say(Acknowledge((ack,)))
             return [one for one in seen if one.task_id == task_id and one.state in states]
 
         found: list[StatusUpdate] = self.until(look, f"{task_id} {states}")

@@ -14,7 +14,7 @@ from mesosctl.protocol.messages.base import Message, message
 @message("register-agent")
 @dataclass(frozen=True, slots=True)
 class RegisterAgent(Message):
-    """Opens an agent's session. `agent.agent_id` is empty on its very first one.
+    """Opens an agent's session. The agent chooses `agent.agent_id`; empty asks for one.
 
     `tasks` are all that it has and has not forgotten, `frameworks` those they belong to.
     """
