@@ -223,6 +223,21 @@ def test_what_fits_nobodys_task_is_still_offered() -> None:
     assert alone == [Grant("g", "*", "a0", Resources.parse("cpus:3;mem:64G"))]
 
 
+def test_a_rest_does_not_go_to_one_because_its_rival_declined_it() -> None:
+    """What is offered counts: held for a moment, 64 GB would give the rival every free CPU."""
+    allocator = cluster("cpus:2;mem:64G")
+    enter(allocator, Client("f", "*"), Client("g", "*"), task=SLOT)
+
+    def declined_by_f(framework: str, _agent: str, resources: Resources) -> bool:
+        return framework == "f" and not resources.scalar("cpus")
+
+    grants = allocator.allocate(["a0"], nobody)
+    assert by_framework(grants) == {"f": SLOT, "g": SLOT}
+    settle(allocator, grants)
+    # 62 of 64 GB would put g 31/32 ahead, and one task is 1/2.
+    assert allocator.allocate(["a0"], declined_by_f) == []
+
+
 def test_ports_go_to_one_who_was_granted_something() -> None:
     """Ports cost no share and are of no use without a CPU."""
     allocator = cluster("cpus:2;mem:2G;ports:[1-9];ports(ads):[10-19]")

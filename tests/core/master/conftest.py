@@ -133,7 +133,7 @@ Peer = FakeAgent | Scheduler
 
 
 class Cluster:
-    """The wire: every envelope goes through the codec, the master is checked after each delivery."""
+    """The wire. Every envelope goes through the codec; each delivery is followed by a check."""
 
     def __init__(self) -> None:
         numbers = itertools.count(1)
