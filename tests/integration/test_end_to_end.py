@@ -163,9 +163,15 @@ def test_a_busy_loop_gets_its_share_of_a_cpu(shared: ClusterEnv) -> None:
     job = shared.ok("submit", "-c", "0.5", "--", "sh", "-c", BUSY).strip()
     until(lambda: shared.tasks(job)[0]["state"] == "running", "the loop runs")
     until(lambda: _cpu_s(job) > 0.2, "the loop is busy")
-    used, began = _cpu_s(job), time.monotonic()
-    until(lambda: time.monotonic() - began >= 5, "five seconds have passed")
-    share = (_cpu_s(job) - used) / (time.monotonic() - began)
+    # Never more, in any window; as much, in the first one in which the machine is otherwise idle.
+    share = 0.0
+    for _ in range(4):
+        used, began = _cpu_s(job), time.monotonic()
+        until(lambda began=began: time.monotonic() - began >= 5, "five seconds have passed")
+        share = (_cpu_s(job) - used) / (time.monotonic() - began)
+        assert share < 0.55
+        if share > 0.45:
+            break
     shared.ok("kill", job)
     assert share == pytest.approx(0.5, abs=0.05)
 

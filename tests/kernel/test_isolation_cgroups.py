@@ -191,12 +191,21 @@ def test_half_a_cpu_is_half_a_cpu(isolation: Isolation, processes: int) -> None:
     code = f"import os\nfor _ in range({processes - 1}):\n  os.fork() or None\n{SPIN}"
     pid = python(isolation, "f/t", Limits(500, 64 * MIB, 64), code)
     until(lambda: isolation.usage("f/t").cpu_user_s > 0.1)
-    first, began_s = isolation.usage("f/t"), time.monotonic()
-    until(lambda: time.monotonic() - began_s >= 2.5)
-    last, ended_s = isolation.usage("f/t"), time.monotonic()
+    # The limit must hold in every window; that it is also reached shows in the first one in which
+    # nothing else on the machine takes the CPU away.
+    reached = False
+    for _ in range(8):
+        first, began_s = isolation.usage("f/t"), time.monotonic()
+        until(lambda began_s=began_s: time.monotonic() - began_s >= 2.5)
+        last, ended_s = isolation.usage("f/t"), time.monotonic()
+        used_s = last.cpu_user_s + last.cpu_system_s - first.cpu_user_s - first.cpu_system_s
+        share = used_s / (ended_s - began_s)
+        assert share < 0.55
+        reached = share > 0.45
+        if reached:
+            break
     finish(isolation, "f/t", pid)
-    used_s = last.cpu_user_s + last.cpu_system_s - first.cpu_user_s - first.cpu_system_s
-    assert abs(used_s / (ended_s - began_s) - 0.5) < 0.05
+    assert reached
 
 
 def test_cpu_time_agrees_with_the_process(isolation: Isolation) -> None:
