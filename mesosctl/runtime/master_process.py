@@ -100,7 +100,7 @@ def _run(options: MasterOptions, allocator: Allocator, work_dir: Path, store: Sq
         child=BATCH if options.with_framework else "",
     )
     loop = Loop(machine, role="master", store=store)
-    loop.authority(DOMAIN, lambda key: keys.get(key) is not None)
+    loop.authority(DOMAIN, lambda key: _is_known(loop, keys, key))
     address = loop.bind(DOMAIN, ServerSpec(options.listen, own.pair, DOMAIN))
     master = options.advertise or address
     key_path = _first_key(options, work_dir, own, master)
@@ -130,6 +130,14 @@ def _child(
     directory = state_dir("framework") if options.work_dir is None else work_dir / "framework"
     arguments = ["--master", master, "--key", str(key_path), "--work-dir", str(directory)]
     return FrameworkChild(loop, directory, arguments, loop.log)
+
+
+def _is_known(loop: Loop, keys: AuthorizedKeys, key: str) -> bool:
+    """Whether a key is on the list; one that is not may have been put there a moment ago."""
+    if keys.get(key) is None:
+        for event in _keys_changed(loop, keys):
+            loop.post(event)
+    return keys.get(key) is not None
 
 
 def _keys_changed(loop: Loop, keys: AuthorizedKeys) -> Iterable[Event]:
