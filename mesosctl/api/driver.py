@@ -126,7 +126,7 @@ class Driver:
         """Run until `stop`, `teardown` or a refusal; 0, or the exit code of what went wrong."""
         return self._loop.run()
 
-    def call_later(self, interval_s: float, deed: Callable[[], None]) -> None:
+    def every(self, interval_s: float, deed: Callable[[], None]) -> None:
         """Call `deed` every `interval_s` seconds while `run` runs."""
 
         def fire() -> Sequence[Event]:

@@ -150,15 +150,3 @@ class Cluster:
     def agent(self, address: str, public_key: str, name: str) -> Client:
         """A conversation with an agent that has admitted our key."""
         return self._connect(address, public_key, f"agent {name}")
-
-
-def ask_master(found: Globals, message: Message, kind: type[Answer]) -> Answer:
-    """One question to the master of this invocation, and its answer."""
-    with Cluster(found) as cluster:
-        return cluster.ask_master(message, kind)
-
-
-def ask_framework(found: Globals, message: Message, kind: type[Answer]) -> Answer:
-    """One question to the batch framework of this invocation, and its answer."""
-    with Cluster(found) as cluster:
-        return cluster.ask(message, kind)

@@ -21,7 +21,6 @@ OfferId = NewType("OfferId", str)
 TaskId = NewType("TaskId", str)
 ExecutorId = NewType("ExecutorId", str)
 
-ID_BYTES_MAX = 128
 _IDENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 
 

@@ -65,13 +65,11 @@ class Reason(StrEnum):
     AGENT_RESTARTED = "AgentRestarted"
     AGENT_REBOOTED = "AgentRebooted"
     AGENT_UNREACHABLE = "AgentUnreachable"
-    AGENT_RETURNED = "AgentReturned"
     FRAMEWORK_REMOVED = "FrameworkRemoved"
     INVALID_OFFERS = "InvalidOffers"
     TASK_INVALID = "TaskInvalid"
     NOT_PERMITTED = "NotPermitted"
     RECONCILED = "Reconciled"
-    MASTER_LOST = "MasterLost"
 
 
 @dataclass(frozen=True, slots=True)

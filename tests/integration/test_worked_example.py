@@ -67,7 +67,9 @@ class Example(Scheduler):
         driver.teardown()
 
 
-sys.exit(Driver(Example(), name=name, master=master, key=key).run())
+driver = Driver(Example(), name=name, master=master, key=key)
+driver.every(0.05, lambda: say("tick"))
+sys.exit(driver.run())
 """
 
 
@@ -145,6 +147,7 @@ def test_what_one_framework_leaves_is_offered_to_the_other(env: ClusterEnv) -> N
     first.until(
         lambda: total(first.offered()[1:] + second.offered()[1:]) == freed, "what they held is back"
     )
+    first.until(lambda: len(first.said("tick")) >= 3, "its own clock ticks")
     assert first.end() == 0 and second.end() == 0
     until(lambda: not env.json("frameworks")["frameworks"], "both frameworks are gone")
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from mesosctl.core.batch.spans import Spans
 from mesosctl.model.ids import AgentId, TaskId
-from mesosctl.model.jobs import ENDED, BatchState, JobSpec
+from mesosctl.model.jobs import BatchState, JobSpec
 from mesosctl.model.resources import Resources
 from mesosctl.protocol.schema import from_plain, to_plain
 
@@ -285,8 +285,3 @@ def cancels_record(job: Job) -> dict[str, Any]:
 def cancels_of(plain: dict[str, Any]) -> list[Cancel]:
     """The cancellations of a record, ascending."""
     return [Cancel(*item) for item in plain["ranges"]]
-
-
-def is_ended(task: Task) -> bool:
-    """Whether the task's state is final."""
-    return task.state in ENDED

@@ -10,7 +10,7 @@ from mesosctl.core.master.offering import offers_of, rescind
 from mesosctl.core.master.state import AgentRecord, FrameworkRecord, MasterState, TaskRecord
 from mesosctl.limits import HEARTBEAT_S
 from mesosctl.model.cluster import FrameworkInfo
-from mesosctl.model.ids import AgentId, FrameworkId, TaskId
+from mesosctl.model.ids import AgentId, FrameworkId
 from mesosctl.model.tasks import TERMINAL, Reason, StatusUpdate, TaskState
 from mesosctl.protocol.messages.agent import (
     Ack,
@@ -218,11 +218,3 @@ def _tell_frameworks(state: MasterState, agent: AgentRecord, word: str) -> list[
         changed = AgentChanged(agent.info.agent_id, agent.info.name, word)
         effects += state.send(framework.peer, changed)
     return effects
-
-
-def find_task(
-    state: MasterState, agent_id: AgentId, framework_id: FrameworkId, task_id: TaskId
-) -> TaskRecord | None:
-    """The task of this framework on this agent, if there is one."""
-    agent = state.agents.get(agent_id)
-    return agent.tasks.get((framework_id, task_id)) if agent else None

@@ -80,7 +80,6 @@ class OneShot:
         self._fill = fill
         self._streams = Streams(task.command, new_id, self._ask_admission)
         self._attempt = 0
-        self._placed: Offer | None = None
         self._launched: TaskInfo | None = None
         self._admission = ""
         self._admit_at: float | None = None
@@ -219,7 +218,7 @@ class OneShot:
             )
             if self._fill is not None:
                 task = self._fill(task, offer, self._driver.framework_id)
-            self._launched, self._placed = task, offer
+            self._launched = task
             effects += self._driver.accept([offer.offer_id], [task], REFUSE_REST_S)
             effects += self._driver.suppress()
             effects += self._ask_admission(now)
@@ -251,7 +250,7 @@ class OneShot:
             return []
         if update.state is TaskState.DROPPED and self._kill is None:
             # It certainly never ran: look for another place.
-            self._launched = self._placed = None
+            self._launched = None
             return self._driver.revive(Demand(self._task.resources, 1))
         if update.is_terminal or update.state is TaskState.UNKNOWN:
             self._end = update
