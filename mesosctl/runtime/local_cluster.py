@@ -84,14 +84,14 @@ class LocalCluster:
         until = time.monotonic() + START_S
         work_dir = self.directory / "master"
         where = ["--listen", "tcp://127.0.0.1:0", "--work-dir", str(work_dir)]
-        self._daemon("master", [*where, "--cluster", CLUSTER, "--quiet-start"])
+        self._daemon("master", "master", [*where, "--cluster", CLUSTER, "--quiet-start"])
         self._wait("the master", until, self.key_file.exists)
         share = self._share()
         for number in range(1, self.options.agents + 1):
             options = ["--key", str(self.key_file), "--name", f"local{number}"]
             options += ["--work-dir", str(self.directory / f"agent{number}"), "--ends-tasks"]
             options += ["--resources", share, "--isolation", self.options.isolation]
-            self._daemon(f"agent{number}", options, command="agent")
+            self._daemon(f"agent{number}", "agent", options)
         key = load_key(self.key_file)
         with Hub() as hub:
             client = hub.connect(key.master, key.pair, key.server_key)
@@ -117,7 +117,7 @@ class LocalCluster:
         share = Resources.of(cpus_milli=cpus // parts, mem_bytes=mem // parts)
         return share.format()
 
-    def _daemon(self, name: str, options: list[str], command: str = "master") -> None:
+    def _daemon(self, name: str, command: str, options: list[str]) -> None:
         log = (self.directory / f"{name}.log").open("wb")
         with log:
             self._daemons[name] = subprocess.Popen(
