@@ -73,7 +73,7 @@ complete -c mesosctl -n '__fish_seen_subcommand_from framework' -l name -r -d 'T
 complete -c mesosctl -n '__fish_seen_subcommand_from framework' -s R -l role -r -d 'The role that its tasks are charged to'
 complete -c mesosctl -n '__fish_seen_subcommand_from framework' -l work-dir -r -a '(__fish_complete_directories)' -d 'Where the queue is kept'
 complete -c mesosctl -n '__fish_seen_subcommand_from framework' -l listen -r -d 'Where commands connect to; port 0 is any free one'
-complete -c mesosctl -n '__fish_seen_subcommand_from framework' -l advertise -r -d 'The address to tell commands, where it differs from --listen'
+complete -c mesosctl -n '__fish_seen_subcommand_from framework' -l advertise -r -d 'The address to tell others, where it differs from --listen'
 complete -c mesosctl -n '__fish_seen_subcommand_from framework' -l failover-timeout -r -d 'How long its tasks are kept while it is away'
 complete -c mesosctl -n '__fish_seen_subcommand_from framework' -l filter -r -d 'How long what it declines is not offered to it again'
 complete -c mesosctl -n '__fish_seen_subcommand_from local' -l agents -r -d 'How many agents share this host'

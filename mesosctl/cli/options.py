@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from mesosctl.cli.params import DURATION, MASTERS, WORDS
+from mesosctl.cli.params import DURATION, LISTEN, MASTERS, WORDS
 from mesosctl.limits import REQUEST_TIMEOUT_S
 
 if TYPE_CHECKING:
@@ -263,6 +263,14 @@ def _end_with_parent(ctx: click.Context, _param: click.Parameter, value: int | N
         # It was gone before we asked.
         ctx.exit(0)
 
+
+# Of every daemon that listens.
+advertise_option = click.option(
+    "--advertise",
+    type=LISTEN,
+    metavar="ADDRESS",
+    help="The address to tell others, where it differs from --listen.",
+)
 
 parent_option = click.option(
     "--parent",

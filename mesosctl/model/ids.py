@@ -1,6 +1,6 @@
 """Names of things: what each id names, who makes it, and which characters it may hold.
 
-    AgentId      made by the master on first admission, kept by the agent for the life of its state
+    AgentId      chosen by the agent (or made by the master for one that names none), kept by it
     FrameworkId  made by the master on first subscription, kept by the framework
     OfferId      made by the master, worthless after one use or a restart of the master
     TaskId       chosen by the framework, unique for the life of the framework: one per attempt

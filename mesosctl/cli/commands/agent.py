@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mesosctl.cli.group import cli_command
-from mesosctl.cli.options import Globals, parent_option, pass_globals
+from mesosctl.cli.options import Globals, advertise_option, parent_option, pass_globals
 from mesosctl.cli.params import LISTEN, NAME
 
 
@@ -47,12 +47,7 @@ from mesosctl.cli.params import LISTEN, NAME
     metavar="ADDRESS",
     help="Where output of tasks is read; port 0 is any free one.",
 )
-@click.option(
-    "--advertise",
-    type=LISTEN,
-    metavar="ADDRESS",
-    help="The address to tell others, where it differs from --listen.",
-)
+@advertise_option
 @click.option("--no-root-tasks", is_flag=True, help="Refuse tasks of root, whoever asks.")
 @click.option(
     "--cgroup-root",

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mesosctl.cli.group import cli_command
-from mesosctl.cli.options import Globals, pass_globals
+from mesosctl.cli.options import Globals, advertise_option, pass_globals
 from mesosctl.cli.params import DURATION, LISTEN, NAME
 
 
@@ -43,12 +43,7 @@ from mesosctl.cli.params import DURATION, LISTEN, NAME
     metavar="ADDRESS",
     help="Where commands connect to; port 0 is any free one.",
 )
-@click.option(
-    "--advertise",
-    type=LISTEN,
-    metavar="ADDRESS",
-    help="The address to tell commands, where it differs from --listen.",
-)
+@advertise_option
 @click.option(
     "--failover-timeout",
     type=DURATION,

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mesosctl.cli.group import cli_command
-from mesosctl.cli.options import Globals, parent_option, pass_globals
+from mesosctl.cli.options import Globals, advertise_option, parent_option, pass_globals
 from mesosctl.cli.params import DURATION, LISTEN, NAME, WORDS
 from mesosctl.errors import UsageError
 
@@ -22,12 +22,7 @@ from mesosctl.errors import UsageError
     metavar="ADDRESS",
     help="Where agents, frameworks and commands connect to.",
 )
-@click.option(
-    "--advertise",
-    type=LISTEN,
-    metavar="ADDRESS",
-    help="The address to tell others, where it differs from --listen.",
-)
+@advertise_option
 @click.option(
     "--work-dir",
     type=click.Path(path_type=Path, file_okay=False),
