@@ -160,27 +160,28 @@ def test_what_is_left_out_grants_nothing_but_the_usual(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "key = 5",
-        "other = 5",
-        "[[key]]\n",
-        ENTRY + "user = 'ann'\n",
-        ENTRY.replace('"client"', '"wizard"'),
-        ENTRY.replace('["client"]', "[]"),
-        ENTRY.replace('["client"]', '"client"'),
-        ENTRY.replace('"a"', '"a b"'),
-        ENTRY.replace(PAIR.public, PAIR.public[1:]),
-        ENTRY + 'users = ["a b"]\n',
-        ENTRY + "users = [0]\n",
-        ENTRY + 'roles = ["/x"]\n',
-        ENTRY + ENTRY,
-        ENTRY + ENTRY.replace(PAIR.public, SERVER.public),
-        "key = [1]",
-        ENTRY + "name = 5\n",
-    ],
-)
+# Named, because the texts hold keys that are made anew by each process of a parallel run.
+MISTAKES = {
+    "key-is-no-list": "key = 5",
+    "unknown-table": "other = 5",
+    "empty-entry": "[[key]]\n",
+    "unknown-field": ENTRY + "user = 'ann'\n",
+    "unknown-kind": ENTRY.replace('"client"', '"wizard"'),
+    "no-kind": ENTRY.replace('["client"]', "[]"),
+    "kinds-is-text": ENTRY.replace('["client"]', '"client"'),
+    "blank-in-name": ENTRY.replace('"a"', '"a b"'),
+    "short-key": ENTRY.replace(PAIR.public, PAIR.public[1:]),
+    "blank-in-user": ENTRY + 'users = ["a b"]\n',
+    "user-is-a-number": ENTRY + "users = [0]\n",
+    "role-begins-with-slash": ENTRY + 'roles = ["/x"]\n',
+    "same-entry-twice": ENTRY + ENTRY,
+    "same-name-twice": ENTRY + ENTRY.replace(PAIR.public, SERVER.public),
+    "entry-is-a-number": "key = [1]",
+    "name-twice": ENTRY + "name = 5\n",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES.values(), ids=MISTAKES)
 def test_a_list_with_a_mistake_is_refused_whole(tmp_path: Path, text: str) -> None:
     """A misread list would let the wrong ones in, or lock the right ones out."""
     path = tmp_path / "list.toml"
@@ -228,7 +229,9 @@ def test_changes_are_seen_and_told(tmp_path: Path) -> None:
     assert keys.get(WHO.key) is None
 
 
-@pytest.mark.parametrize(("name", "key"), [("a b", PAIR.public), ("a", "short")])
+@pytest.mark.parametrize(
+    ("name", "key"), [("a b", PAIR.public), ("a", "short")], ids=["name", "key"]
+)
 def test_only_good_entries_are_appended(tmp_path: Path, name: str, key: str) -> None:
     """What we write ourselves must be readable by ourselves."""
     with pytest.raises((Refused, ValueError)):
