@@ -63,8 +63,8 @@ man: $(DEV) ## Write man/ and completions/ anew from the commands.
 	@$(BIN)/python tools/manpages.py
 	@$(BIN)/python tools/completions.py
 
-bench: $(INSTALLED) ## Throughput, latency, start-up time, idle cost: JSON, one object a benchmark.
-	@for name in startup latency throughput idle; do $(BIN)/python "bench/$$name.py" || exit 1; done
+bench: $(INSTALLED) ## Throughput, latency, submission, start-up time, idle cost: JSON, one object each.
+	@for name in startup latency submission throughput idle; do $(BIN)/python "bench/$$name.py" || exit 1; done
 
 clean: ## Remove everything that make, pip and the tools have made.
 	@rm -rf "$(VENV)" .ci/out build dist .mypy_cache .ruff_cache .pytest_cache \
