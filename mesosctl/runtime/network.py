@@ -260,10 +260,13 @@ class Network:
     # --- the end ----------------------------------------------------------------------------------
 
     def flush(self) -> bool:
-        """Send what waits for peers of server sockets; whether nothing waits any more."""
+        """Send what waits for whomever; whether nothing waits any more that could still leave."""
         for server in self._servers.values():
             server.flush()
-        return not self.is_waiting
+        for link in self._links.values():
+            link.flush()
+        connected = (link for link in self._links.values() if link.state is LinkState.READY)
+        return not self.is_waiting and not any(link.is_waiting for link in connected)
 
     def close(self, linger_ms: int = 0) -> None:
         """Close every socket; messages under way have `linger_ms` to leave. Idempotent."""
