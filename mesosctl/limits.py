@@ -31,6 +31,8 @@ AGENT_TIMEOUT_S = HEARTBEAT_S * HEARTBEATS_MISSED_MAX
 # First retry within this window, doubling up to the maximum; all jittered.
 RECONNECT_FIRST_S = 0.2
 RECONNECT_MAX_S = 10.0
+# A master that does not lead and knows of none that does is asked again within this time.
+NO_LEADER_MAX_S = 1.0
 # A command waits so long for its answer unless --request-timeout says otherwise.
 REQUEST_TIMEOUT_S = 10.0
 

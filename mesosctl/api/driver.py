@@ -212,8 +212,8 @@ class _Machine:
                 effects = self.driver.start(now)
             case Received():
                 events, effects = self.driver.receive(event, now)
-            case PeerLost():
-                events, effects = self.driver.lost(now)
+            case PeerLost(moved=moved):
+                events, effects = self.driver.lost(now, moved)
             case Tick():
                 events, effects = self.driver.tick(now)
             case Signalled(signum=signum):

@@ -46,7 +46,7 @@ class Cluster:
 
     def __init__(self, found: Globals) -> None:
         endpoint = found.locate()
-        self.addresses = tuple(endpoint.master.split(","))
+        self.masters = endpoint.master
         self.key: KeyFile = load_key(Path(endpoint.key_file))
         self.timeout_s = found.request_timeout
         self.hub = Hub()
@@ -65,25 +65,10 @@ class Cluster:
     def ask_master(
         self, message: Message, kind: type[Answer], timeout_s: float | None = None
     ) -> Answer:
-        """The master's answer; of several masters the first that answers. Raises as `request`."""
-        if self._master is not None:
-            return expect(self._master.request(message, timeout_s), kind)
-        problem: Unreachable | None = None
-        for address in self.addresses:
-            client = self._connect(address, self.key.server_key, "the master")
-            try:
-                reply = client.request(message, timeout_s)
-            except Unreachable as error:
-                if client.cluster:
-                    # It has answered: it is the master that says that something is not there.
-                    self._master = client
-                    raise
-                client.close()
-                problem = problem or error
-                continue
-            self._master = client
-            return expect(reply, kind)
-        raise problem or Unreachable("no master is known", "give --master")
+        """The leading master's answer, whichever of several that is. Raises as `request`."""
+        if self._master is None:
+            self._master = self._connect(self.masters, self.key.server_key, "the master")
+        return expect(self._master.request(message, timeout_s), kind)
 
     def _connect(self, address: str, server_key: str, name: str) -> Client:
         return self.hub.connect(
@@ -104,7 +89,7 @@ class Cluster:
                 return found.address, found.public_key
             except Unreachable:
                 # The master itself would have to be there already.
-                if self._master is None or time.monotonic() >= until:
+                if self._master is None or not self._master.cluster or time.monotonic() >= until:
                     raise
             # Not a pause for its own sake: heartbeats are answered meanwhile.
             self.hub.wait(lambda: False, ASK_AGAIN_S)

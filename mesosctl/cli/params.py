@@ -25,6 +25,7 @@ from mesosctl.limits import (
     MEM_BYTES_MIN,
     NAME_BYTES_MAX,
 )
+from mesosctl.model.masters import is_zk, parse_zk
 
 Value = TypeVar("Value")
 
@@ -288,7 +289,9 @@ def _is_ipv6(host: str) -> bool:
 
 
 def parse_masters(text: str) -> str:
-    """One or several addresses of masters, separated by commas, each completed."""
+    """A zk:// place, or one or several addresses of masters with commas between; completed."""
+    if is_zk(text.strip()):
+        return str(parse_zk(text.strip()))
     return ",".join(parse_address(part.strip()) for part in text.split(","))
 
 

@@ -208,9 +208,9 @@ class FrameworkDriver:
             case _:
                 return [Answered(message)]
 
-    def lost(self, now: Now) -> tuple[list[DriverEvent], list[Effect]]:
-        """The connection to the master is gone."""
-        effects = self._session.lose(now)
+    def lost(self, now: Now, moved: bool = False) -> tuple[list[DriverEvent], list[Effect]]:
+        """The connection to the master is gone, or leads elsewhere."""
+        effects = self._session.lose(now, moved)
         return self._losses(), effects
 
     def tick(self, now: Now) -> tuple[list[DriverEvent], list[Effect]]:

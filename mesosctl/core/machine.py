@@ -56,9 +56,13 @@ class Received(Event):
 
 @dataclass(frozen=True, slots=True)
 class PeerLost(Event):
-    """The connection of `peer` is gone, or it was cut for what it sent."""
+    """The connection of `peer` is gone, or it was cut for what it sent.
+
+    `moved`: a link of ours leads elsewhere from now on, so there is nothing to wait for.
+    """
 
     peer: str
+    moved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,14 @@ class Open(Effect):
     """Open a fresh connection for the link of this name, dropping the one before with its queue."""
 
     link: str
+
+
+@dataclass(frozen=True, slots=True)
+class Aim(Effect):
+    """Try `address` first at the next Open of this link, before the places it was given."""
+
+    link: str
+    address: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,9 @@ Rules:
   with its whole state. Nothing is ever repaired inside a session.
 - The connecting side sends Ping every heartbeat, the binding side answers Pong from its main loop;
   every message counts as a sign of life. Silence for HEARTBEATS_MISSED_MAX heartbeats ends it.
-- The binding side's epoch only grows: what carries a lower one than was seen is ignored.
+- The binding side's epoch only grows: what carries a lower one than was seen is ignored, but for a
+  Reset. That only ends the session it names, and a master that was deposed has no other word.
+- A master that does not lead answers every opening with Reset, which names the one that does.
 """
 
 from __future__ import annotations
@@ -18,8 +20,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mesosctl.core.machine import Close, Effect, NewId, Now, Open, Received, Send
-from mesosctl.limits import HEARTBEAT_S, HEARTBEATS_MISSED_MAX, RECONNECT_FIRST_S, RECONNECT_MAX_S
+from mesosctl.core.machine import Aim, Close, Effect, NewId, Now, Open, Received, Send
+from mesosctl.limits import (
+    HEARTBEAT_S,
+    HEARTBEATS_MISSED_MAX,
+    NO_LEADER_MAX_S,
+    RECONNECT_FIRST_S,
+    RECONNECT_MAX_S,
+)
 from mesosctl.protocol.envelope import Envelope
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.session import Bye, Ping, Pong, Reset
@@ -217,11 +225,12 @@ class ClientSession:
 
     def receive(self, envelope: Envelope, now: Now) -> tuple[Message | None, list[Effect]]:
         """Place an envelope: the message for the caller (None: nothing), and what follows."""
-        if envelope.session != self._id or envelope.epoch < self.epoch:
+        if envelope.session != self._id:
             return None, []
         if isinstance(envelope.message, Reset):
-            # The other side forgot us: there is nothing to wait for, only the herd to avoid.
-            return None, self.lose(now)
+            return None, self._reset(envelope.message, now)
+        if envelope.epoch < self.epoch:
+            return None, []
         if envelope.seq != self._received + 1:
             return None, self.lose(now)
         self._received = envelope.seq
@@ -232,8 +241,23 @@ class ClientSession:
             return None, []
         return envelope.message, []
 
-    def lose(self, now: Now) -> list[Effect]:
-        """End the session and plan the next one."""
+    def _reset(self, reset: Reset, now: Now) -> list[Effect]:
+        if reset.code != "not-leader":
+            # The other side forgot us: there is nothing to wait for, only the herd to avoid.
+            return self.lose(now)
+        aim: list[Effect] = []
+        if reset.leader:
+            # Two that take each other for the leader must not send us to and fro without a pause.
+            self._backoff_s = RECONNECT_FIRST_S
+            aim = [Aim(self.link, reset.leader)]
+        # Somebody is going to lead in a moment.
+        self._backoff_s = min(self._backoff_s, NO_LEADER_MAX_S)
+        return [*aim, *self.lose(now)]
+
+    def lose(self, now: Now, moved: bool = False) -> list[Effect]:
+        """End the session and plan the next one; where the link has `moved`, without back-off."""
+        if moved and not self._ended:
+            return self._move(now)
         if not self._id:
             return []
         self._id = ""
@@ -243,6 +267,14 @@ class ClientSession:
         self._open_at = now.mono + wait_s
         self._backoff_s = min(self._backoff_s * 2, RECONNECT_MAX_S)
         return [Close(self.link), *self._on_lost(now)]
+
+    def _move(self, now: Now) -> list[Effect]:
+        effects = self.lose(now)
+        self._backoff_s = RECONNECT_FIRST_S
+        if self._open_at is not None:
+            chance = int(self._new_id()[:8], 16) / 0x100000000
+            self._open_at = now.mono + self.spread_s * chance
+        return effects
 
     def end(self) -> list[Effect]:
         """Say goodbye and never reconnect."""

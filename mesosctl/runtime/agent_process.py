@@ -24,6 +24,7 @@ from mesosctl.isolation import Isolation, open_isolation
 from mesosctl.model.attributes import Attributes
 from mesosctl.model.cluster import AgentInfo
 from mesosctl.model.ids import AgentId, is_ident
+from mesosctl.model.masters import is_zk, split_masters
 from mesosctl.runtime import probe
 from mesosctl.runtime.agent_deeds import AgentDeeds, Executing, Places
 from mesosctl.runtime.endpoints import parse_address
@@ -174,11 +175,15 @@ def _key_file(settings: AgentSettings) -> KeyFile:
 
 
 def _master_address(settings: AgentSettings, key: KeyFile) -> str:
-    address = (settings.master or key.master).partition(",")[0]
-    if not address:
+    masters = settings.master or key.master
+    if not masters:
         raise UsageError("no master is named", "use --master tcp://HOST:PORT")
-    host, port = parse_address(address, default_port=MASTER_PORT)
-    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+    if is_zk(masters):
+        return masters
+    found = (parse_address(one, default_port=MASTER_PORT) for one in split_masters(masters))
+    return ",".join(
+        f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}" for host, port in found
+    )
 
 
 def _run(settings: AgentSettings, work_dir: Path, store: SqliteStore, log: Logger) -> int:

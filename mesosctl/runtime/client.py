@@ -33,7 +33,7 @@ from mesosctl.protocol.messages.session import Bye, Ping, Pong, Reset
 from mesosctl.runtime.ids import new_id
 from mesosctl.runtime.links import Link, LinkSpec, LinkState
 from mesosctl.runtime.polling import IN, OUT, Sources
-from mesosctl.runtime.reasons import accepted, check_host, check_link, where, why_silent
+from mesosctl.runtime.reasons import accepted, check_host, check_link, heed, where, why_silent
 from mesosctl.storage.keys import KeyPair
 
 # Where nobody listens there is no use in waiting as long as for an answer.
@@ -41,6 +41,8 @@ CONNECT_TIMEOUT_S = 3.0
 # A session that ended again and again is not opened again at once.
 _REOPEN_MAX_S = 2.0
 _BYE_LINGER_MS = 200
+# A master that does not lead said where to go: two that name each other must not make us spin.
+REDIRECT_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,23 +351,30 @@ class Client:
                 return
         if lost:
             self._lose()
+        elif self._link.is_stuck:
+            self.hub.unwatch_client(self._link)
+            if not self._link.advance():
+                self._lose()
+            self.hub.watch_client(self._link)
 
     def _place(self, envelope: Envelope) -> bool:
         """Sort one envelope in; False when the session is over."""
-        if envelope.session != self._session or envelope.epoch < self._epoch:
+        if envelope.session != self._session:
             return True
         message = envelope.message
         if isinstance(message, Reset):
-            if message.code == "wrong-cluster":
-                self._wrong_cluster = message.message or message.code
+            self._wrong_cluster = heed(message, self._link)
+            self._backoff_s = REDIRECT_S if message.leader else self._backoff_s
             return False
+        if envelope.epoch < self._epoch:
+            return True
         if envelope.seq != self._received + 1:
             return False
         self._received = envelope.seq
         self._epoch = envelope.epoch
         self.cluster = envelope.cluster or self.cluster
         self._heard = self._silent_since = time.monotonic()
-        self._backoff_s = RECONNECT_FIRST_S
+        self._backoff_s, self._link.note = RECONNECT_FIRST_S, ""
         if isinstance(message, Pong):
             return True
         ask = self._asks.get(getattr(message, "re", 0))

@@ -5,6 +5,8 @@ Rules:
 - What cannot be sent yet waits here, in a bounded queue, never in libzmq: without a connection it
   refuses to take anything, so an old message is not delivered to the next process by accident.
 - Why there is no connection is known from the socket monitor: libzmq itself retries in silence.
+- A link may have several places (the masters of one cluster). They are tried in turn, beginning
+  with the one that was last told or found; only when all have failed, the link counts as lost.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from enum import Enum
 import zmq
 
 from mesosctl.limits import PEER_QUEUE_MAX, RECONNECT_FIRST_S, RECONNECT_MAX_S
+from mesosctl.model.masters import split_masters
 from mesosctl.runtime.endpoints import (
     FAILED,
     NOBLOCK,
@@ -36,12 +39,18 @@ _CONNECTED = int(zmq.EVENT_CONNECTED)
 _READY = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
 _DISCONNECTED = int(zmq.EVENT_DISCONNECTED)
 _NO_DETAIL = int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
-_WATCHED = _CONNECTED | _READY | _DISCONNECTED | REFUSED | FAILED
+_RETRIED = int(zmq.EVENT_CONNECT_RETRIED)
+_WATCHED = _CONNECTED | _READY | _DISCONNECTED | _RETRIED | REFUSED | FAILED
+# Where there is another place to try, a host that answers nothing is not waited for any longer.
+_NEXT_PLACE_MS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class LinkSpec:
-    """A place to connect to: `tcp://host:port` with our `keys` and the `server_key`, or `ipc://`."""
+    """A place to connect to: `tcp://host:port` with our `keys` and the `server_key`, or `ipc://`.
+
+    Several tcp addresses, separated by commas, are tried in turn. Empty: not known yet.
+    """
 
     address: str
     keys: KeyPair | None = None
@@ -69,12 +78,19 @@ class Link:
         self.socket: Socket | None = None
         self._context = context
         self._monitor: Monitor | None = None
-        self._endpoint, self._needs_ipv6 = endpoint(spec.address)
+        self._places = _places(spec.address)
+        # How many of them have failed since `open`.
+        self._failed_places = 0
+        self._stuck = False
+        # Whether the first of the places was opened already, so that the next one has its turn.
+        self._used = False
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
         self._lost = False
         # Handshakes that failed in a row; one alone may be a server that just went away.
         self.failures = 0
+        # What the other side said of itself that explains why it does not answer.
+        self.note = ""
 
     @property
     def is_open(self) -> bool:
@@ -100,14 +116,52 @@ class Link:
 
     def aim(self, spec: LinkSpec) -> None:
         """Lead somewhere else from the next `open` on. Raises UsageError."""
-        self._endpoint, self._needs_ipv6 = endpoint(spec.address)
+        self._places = _places(spec.address)
+        self._used = False
         self.spec = spec
+
+    def prefer(self, address: str) -> None:
+        """Try this place first at the next `open`. Raises UsageError."""
+        first = _places(address)
+        self._places = [*first, *(place for place in self._places if place not in first)]
+        self._used = False
 
     def open(self) -> None:
         """Connect anew, dropping the connection before with its queue."""
         self.close()
+        if self._used:
+            self._rotate()
+        self._used = True
+        self._failed_places = 0
+        self._connect()
+
+    def _rotate(self) -> None:
+        self._places = [*self._places[1:], *self._places[:1]]
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the present one of several places failed: close the sockets' poll, `advance`."""
+        return self._stuck
+
+    def advance(self) -> bool:
+        """Go on to the next place with all that waits; False when every place has failed."""
+        self._stuck = False
+        self._rotate()
+        self._failed_places += 1
+        if self._failed_places >= len(self._places):
+            return False
+        self._close_socket(0)
+        self._connect()
+        return True
+
+    def _connect(self) -> None:
+        if not self._places:
+            return
+        place, needs_ipv6 = self._places[0]
         socket = self._context.socket(zmq.DEALER)
-        prepare(socket, self._needs_ipv6)
+        prepare(socket, needs_ipv6)
+        if len(self._places) > 1:
+            socket.connect_timeout = _NEXT_PLACE_MS
         socket.routing_id = secrets.token_bytes(_NAME_BYTES)
         socket.immediate = True
         socket.reconnect_ivl = int(RECONNECT_FIRST_S * 1000)
@@ -119,14 +173,17 @@ class Link:
         self._monitor = Monitor(self._context, socket, _WATCHED)
         self.socket = socket
         self.state = LinkState.NOBODY
-        self._lost = False
-        socket.connect(self._endpoint)
+        self._lost = self._stuck = False
+        socket.connect(place)
 
     def close(self, linger_ms: int = 0) -> None:
         """End the connection; what libzmq holds already is sent for `linger_ms` at the most."""
         self._queue.clear()
         self._queued_bytes = 0
         self.state = LinkState.CLOSED
+        self._close_socket(linger_ms)
+
+    def _close_socket(self, linger_ms: int) -> None:
         if self.socket is not None and self._monitor is not None:
             self.socket.disable_monitor()
             self._monitor.socket.close(linger=0)
@@ -136,7 +193,8 @@ class Link:
     def send(self, frame: bytes) -> bool:
         """Send or queue a frame; False when the link is closed or far too much waits already."""
         if self.socket is None:
-            return False
+            # While nobody leads there is no place to go to: whoever opened it is told of one soon.
+            return not self._places
         self._queue.append(frame)
         self._queued_bytes += len(frame)
         self.flush()
@@ -182,6 +240,11 @@ class Link:
         if self._monitor is None:
             return
         for event, value in self._monitor.read():
+            if event != _CONNECTED and event != _READY and len(self._places) > 1:
+                # Of a connection that was up, the end is a loss; the rest is a place that fails.
+                self._stuck = self._stuck or self.state is not LinkState.READY
+            if event == _RETRIED:
+                continue
             if event == _CONNECTED:
                 self.state = LinkState.ANSWERED
             elif event == _READY:
@@ -199,3 +262,8 @@ class Link:
             elif self.state is LinkState.READY:
                 self.state = LinkState.NOBODY
                 self._lost = True
+
+
+def _places(addresses: str) -> list[tuple[str, bool]]:
+    """What libzmq is given for each of them, and whether that needs IPv6. Raises UsageError."""
+    return [endpoint(address) for address in split_masters(addresses)]

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from mesosctl.core.machine import (
+    Aim,
     Close,
     Delete,
     Effect,
@@ -105,6 +106,7 @@ class Loop:
         self._deeds: dict[type[Effect], Callable[[Any], None]] = {
             Send: self._network.send,
             Open: self._network.open,
+            Aim: self._network.aim,
             Close: self._network.close_peer,
             Log: lambda effect: self.log(effect.level, effect.text),
             Stop: self._stop,

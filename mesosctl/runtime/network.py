@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import zmq
 
-from mesosctl.core.machine import Close, Event, Open, PeerLost, Received, Send
-from mesosctl.errors import InvariantBroken, PeerError
+from mesosctl.core.machine import Aim, Close, Event, Open, PeerLost, Received, Send
+from mesosctl.errors import InvariantBroken, PeerError, UsageError
 from mesosctl.limits import BAD_FRAMES_MAX, FRAME_BYTES_MAX_BULK, PASS_MESSAGES_MAX
 from mesosctl.protocol.codec import decode, encode
 from mesosctl.protocol.envelope import Envelope
@@ -159,10 +159,20 @@ class Network:
                 self.events.append(Received(link.name, link.spec.server_key, envelope))
         if lost:
             self._lose(link.name)
-        if link.state in (LinkState.REFUSED, LinkState.STRANGER):
-            self._tell_refused(link)
-        elif link.state is LinkState.READY:
+        elif link.is_stuck:
+            self._next_place(link)
+            return
+        if link.state is LinkState.READY:
             self._told.pop(link.name, None)
+        else:
+            self._tell_refused(link)
+        self._watch_link(link)
+
+    def _next_place(self, link: Link) -> None:
+        self._tell_refused(link)
+        self._unwatch_link(link)
+        if not link.advance():
+            self._lose(link.name)
         self._watch_link(link)
 
     def _decoded(self, frame: bytes) -> Envelope | None:
@@ -174,6 +184,8 @@ class Network:
             return None
 
     def _tell_refused(self, link: Link) -> None:
+        if link.state not in (LinkState.REFUSED, LinkState.STRANGER):
+            return
         if self._told.get(link.name) is link.state:
             return
         self._told[link.name] = link.state
@@ -228,6 +240,22 @@ class Network:
             self.events.remove(stale)
         self._watch_link(link)
 
+    def aim(self, effect: Aim) -> None:
+        """Have a link try a place first that a peer named; one that is no address is ignored."""
+        link = self._links.get(effect.link)
+        if link is not None:
+            try:
+                link.prefer(effect.address)
+            except UsageError as error:
+                self._log("warning", f"{link.name} was sent to another place: {error}")
+
+    def move(self, name: str, address: str) -> None:
+        """Lead a link elsewhere, at once; empty: nobody is to be found at present."""
+        link = self._links.get(name)
+        if link is not None and link.spec.address != address:
+            link.aim(replace(link.spec, address=address))
+            self.events.append(PeerLost(name, moved=bool(address)))
+
     def close_peer(self, effect: Close) -> None:
         """Forget a peer, or close a link."""
         link = self._links.get(effect.peer)
@@ -252,10 +280,13 @@ class Network:
             self._sources.add(monitor, lambda: self._take_link(link))
 
     def _close_link(self, link: Link, linger_ms: int = 0) -> None:
+        self._unwatch_link(link)
+        link.close(linger_ms)
+
+    def _unwatch_link(self, link: Link) -> None:
         self._flags.pop(link.name, None)
         for socket in link.sockets or ():
             self._sources.remove(socket)
-        link.close(linger_ms)
 
     # --- the end ----------------------------------------------------------------------------------
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket as system_socket
 
 from mesosctl.errors import MesosctlError, NotFound, Refused, Unreachable, UsageError
+from mesosctl.model.masters import split_masters
 from mesosctl.protocol.messages.base import Message
-from mesosctl.protocol.messages.session import Refusal
+from mesosctl.protocol.messages.session import Refusal, Reset
 from mesosctl.runtime.endpoints import parse_address
 from mesosctl.runtime.links import Link, LinkState
 
@@ -31,6 +32,11 @@ def accepted(reply: Message) -> Message:
 
 def check_host(address: str) -> None:
     """Raise Unreachable for a host name that stands for nothing: libzmq would look for ever."""
+    for one in split_masters(address):
+        _check_host(one)
+
+
+def _check_host(address: str) -> None:
     host, port = parse_address(address)
     try:
         system_socket.getaddrinfo(host, port, type=system_socket.SOCK_STREAM)
@@ -53,8 +59,26 @@ def check_link(link: Link) -> None:
         )
 
 
+def heed(reset: Reset, link: Link) -> str:
+    """Aim the link where a reset points; why there is no use in trying again, if there is none.
+
+    An address of the peer's that is none is left alone: the list of masters is tried in turn then.
+    """
+    if reset.code == "wrong-cluster":
+        return reset.message or reset.code
+    if reset.code == "not-leader":
+        link.note = "" if reset.leader else reset.message
+        try:
+            link.prefer(reset.leader)
+        except UsageError as error:
+            link.note = f"it names a leader at no address: {error.message}"
+    return ""
+
+
 def why_silent(link: Link, waited_s: float) -> str:
     """Why there was no answer within `waited_s`."""
+    if link.note:
+        return f"{where(link)}: {link.note}"
     if link.state is LinkState.READY:
         return f"{where(link)} is connected but did not answer within {waited_s:g} s"
     if link.state is LinkState.NOBODY:

@@ -75,7 +75,7 @@ def _run(found: Globals, job: JobOptions, work: Work, task: TaskInfo) -> int:
 
     endpoint = found.locate()
     key = load_key(Path(endpoint.key_file))
-    master = endpoint.master.split(",")[0]
+    master = endpoint.master
     user = job.user or own_user()
     info = FrameworkInfo(FrameworkId(""), task.name, user, job.role)
     console = found.console

@@ -123,8 +123,8 @@ class AgentMachine:
                 return self._from_client(event, now)
             case Received():
                 return self._from_master(event, now)
-            case PeerLost(peer=peer):
-                return self._peer_lost(peer, now)
+            case PeerLost(peer=peer, moved=moved):
+                return self._peer_lost(peer, moved, now)
             case Tick():
                 return self._tick(now)
             case Started():
@@ -274,7 +274,7 @@ class AgentMachine:
             self.tasks.tick(now)
         return effects + (self.session.tick(now) if self._begun else [])
 
-    def _peer_lost(self, peer: str, now: Now) -> list[Effect]:
+    def _peer_lost(self, peer: str, moved: bool, now: Now) -> list[Effect]:
         if peer.startswith(EXECUTORS_PREFIX):
             self._executor_sessions.drop(peer)
             return self.executors.peer_lost(peer, now)
@@ -282,7 +282,7 @@ class AgentMachine:
             self._data_sessions.drop(peer)
             self._streams.peer_gone(peer)
             return []
-        return self.session.lose(now)
+        return self.session.lose(now, moved)
 
     # --- the master -------------------------------------------------------------------------------
     def _hello(self) -> Message:

@@ -128,8 +128,8 @@ class BatchMachine:
                 return self._driven(self.driver.receive(event, now), now)
             case Received():
                 return self.counter.receive(event, now)
-            case PeerLost(peer=peer) if peer == LINK:
-                return self._driven(self.driver.lost(now), now)
+            case PeerLost(peer=peer, moved=moved) if peer == LINK:
+                return self._driven(self.driver.lost(now, moved), now)
             case PeerLost(peer=peer):
                 self.counter.drop(peer)
                 return []

@@ -113,8 +113,8 @@ class OneShot:
                 return effects + self._told(events, now)
             case PeerLost(peer=peer) if peer == AGENT_LINK:
                 return [*self._streams.lose(now), *self._ask_admission(now)]
-            case PeerLost():
-                events, effects = self._driver.lost(now)
+            case PeerLost(moved=moved):
+                events, effects = self._driver.lost(now, moved)
                 return effects + self._told(events, now)
             case Tick():
                 return self._tick(now)

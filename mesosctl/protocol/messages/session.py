@@ -24,11 +24,13 @@ class Pong(Message):
 class Reset(Message):
     """The binding side does not know this session, or found a gap in it: open another.
 
-    `code`: unknown-session, gap, stale-epoch, replaced, wrong-cluster.
+    `code`: unknown-session, gap, stale-epoch, replaced, wrong-cluster, not-leader. `leader` comes
+    with the last: where the master is that leads, empty while none does.
     """
 
     code: str
     message: str = ""
+    leader: str = ""
 
 
 @message("bye")
