@@ -110,6 +110,7 @@ _mesosctl_kind()
         agent\ --cgroup-root) kind="any" ;;
         agent\ --work-dir) kind="DIR" ;;
         agent\ --recover) kind="reconnect cleanup" ;;
+        agent\ --log-keep) kind="any" ;;
         agent\ --parent) kind="any" ;;
         framework\ --name) kind="any" ;;
         framework\ -R|framework\ --role) kind="any" ;;
@@ -202,7 +203,7 @@ _mesosctl_options()
 {
     case $1 in
         master) echo "--listen --advertise --work-dir --cluster --allocator --allocation-interval --offer-timeout --agent-timeout --weights --priorities --no-framework --quiet-start --parent --check" ;;
-        agent) echo "--name --resources --reserve --attributes --isolation --listen --advertise --no-root-tasks --cgroup-root --work-dir --recover --check --ends-tasks --parent" ;;
+        agent) echo "--name --resources --reserve --attributes --isolation --listen --advertise --no-root-tasks --cgroup-root --work-dir --recover --log-keep --check --ends-tasks --parent" ;;
         framework) echo "--name -R --role --work-dir --listen --advertise --failover-timeout --filter" ;;
         local) echo "--agents --cpus --mem --isolation --keep" ;;
         submit) echo "-a --array --each-line --max-running -p --priority -i --stdin -n -J --name -c --cpus -m --mem -t --time --grace -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --wrap --once --restartable -W --wait --progress --kill-on-exit --parsable --json --dry-run" ;;

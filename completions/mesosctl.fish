@@ -66,6 +66,7 @@ complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l no-root-tasks -d 
 complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l cgroup-root -r -d 'The directory below each controller'\''s mount that holds the tasks'\'' cgroups'
 complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l work-dir -r -a '(__fish_complete_directories)' -d 'Where state and sandboxes are kept'
 complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l recover -x -a 'reconnect cleanup' -d 'Find the tasks of an earlier run again, or end them and exit'
+complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l log-keep -r -d 'Remove sandboxes so long after their task'\''s end, sooner when the disk fills up'
 complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l check -d 'Print what the agent would offer, then exit'
 complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l ends-tasks -d 'End tasks when it is stopped'
 complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l parent -r -d 'End when this process, which started it, ends'

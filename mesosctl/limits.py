@@ -86,3 +86,14 @@ CHUNK_BYTES = 48 * 1024
 STREAM_WINDOW_BYTES = 1024 * 1024
 # A key that is let into an agent for one task's sandbox may use it for so long.
 ADMISSION_S = 60.0
+
+# --- housekeeping ---------------------------------------------------------------------------------
+# The sandbox of a task that has ended, and the details of a job (--log-keep).
+LOG_KEEP_S = 7 * 86_400.0
+# How often the disk is looked at (Mesos: disk_watch_interval).
+DISK_LOOK_S = 60.0
+# From here on sandboxes go sooner; at the second mark every one whose end is acknowledged.
+DISK_PRESSURE_MILLI = 800
+DISK_FULL_MILLI = 950
+# The log that all executors of an agent share; one older file of this size is kept beside it.
+LOG_FILE_BYTES_MAX = 8 * 1024 * 1024

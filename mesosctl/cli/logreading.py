@@ -33,6 +33,7 @@ LINE_BYTES_MAX = 64 * 1024
 WINDOW_BYTES = STREAM_WINDOW_BYTES // 4
 # A stream that is not followed brings something within this time, or its agent is away.
 SILENT_S = 15.0
+EXIT_REMOVED = 4
 
 
 @dataclass(slots=True, eq=False)
@@ -73,6 +74,8 @@ class LogReader:
         self._numbers = 0
         self.by_lines = tag
         self.missing = 0
+        # How much of that will never be there again.
+        self.removed = 0
 
     # --- what to read -----------------------------------------------------------------------------
 
@@ -93,6 +96,20 @@ class LogReader:
         """Say that output of a task cannot be had."""
         self.missing += 1
         self._console.error_line(f"mesosctl: task {source.task.id}: no output: {why}")
+
+    def _tell_removed(self, source: LogSource, why: str) -> None:
+        if source.task.started is None and source.task.ended is not None:
+            self.tell_missing(source, "it never started")
+            return
+        self.removed += 1
+        self.tell_missing(source, why)
+
+    @property
+    def exit_code(self) -> int:
+        """What a command that printed all this ends with: 4 when all that is missing is removed."""
+        if self.missing and self.removed == self.missing:
+            return EXIT_REMOVED
+        return 1 if self.missing else 0
 
     @property
     def is_idle(self) -> bool:
@@ -187,7 +204,9 @@ class LogReader:
             self._print(stream, data)
         if chunk.eof:
             self._end(stream)
-            if chunk.problem:
+            if chunk.removed:
+                self._tell_removed(stream.source, chunk.problem)
+            elif chunk.problem:
                 self.tell_missing(stream.source, chunk.problem)
         elif chunk.data and stream.client is not None:
             stream.client.tell(StreamCredit(stream.number, len(chunk.data)))

@@ -23,6 +23,7 @@ from mesosctl.core.machine import Event
 from mesosctl.errors import MesosctlError
 from mesosctl.isolation.compose import Isolation
 from mesosctl.model.ids import AgentId, ExecutorId
+from mesosctl.runtime.janitor import Janitor
 from mesosctl.runtime.loop import Loop
 from mesosctl.runtime.probe import start_ticks
 from mesosctl.runtime.streams import read_file
@@ -76,6 +77,7 @@ class AgentDeeds:
         self._children: dict[ExecutorId, int] = {}
         self._accounts: dict[str, tuple[float, tuple[int, int]]] = {}
         self._sandboxes = os.open(places.sandboxes, _DIRECTORY)
+        self._janitor = Janitor(loop, places.sandboxes, places.log)
         loop.on_effect(deeds.OpenContainers, self._open_containers)
         loop.on_effect(deeds.StartExecutor, self._start)
         loop.on_effect(deeds.WatchExecutor, self._watch)
@@ -100,6 +102,7 @@ class AgentDeeds:
             self._loop.unwatch_fd(descriptor)
             os.close(descriptor)
         self._watched.clear()
+        self._janitor.close()
         os.close(self._sandboxes)
         if self._isolation is not None:
             self._isolation.close_root(remove=remove)

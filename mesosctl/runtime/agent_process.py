@@ -21,6 +21,7 @@ from mesosctl.core.agent.machine import DATA_PREFIX, EXECUTORS_PREFIX, MASTER
 from mesosctl.core.agent.records import FORM, TABLES, reshaped
 from mesosctl.errors import MesosctlError, Refused, UsageError
 from mesosctl.isolation import Isolation, open_isolation
+from mesosctl.limits import LOG_KEEP_S
 from mesosctl.model.attributes import Attributes
 from mesosctl.model.cluster import AgentInfo
 from mesosctl.model.ids import AgentId, is_ident
@@ -48,7 +49,8 @@ class AgentSettings:
     """What `mesosctl agent` was told; empty texts mean the default.
 
     `master` is tcp://host:port; without it the one in the key file. `recover` is reconnect or
-    cleanup. `ends_tasks`: tasks end with the agent, as in `mesosctl local`.
+    cleanup. `ends_tasks`: tasks end with the agent, as in `mesosctl local`. `log_keep_s`: how long
+    sandboxes are kept, in seconds.
     """
 
     key: Path | None = None
@@ -64,6 +66,7 @@ class AgentSettings:
     cgroup_root: str = "mesosctl"
     work_dir: Path | None = None
     recover: str = "reconnect"
+    log_keep_s: float = LOG_KEEP_S
     check: bool = False
     ends_tasks: bool = False
     log_level: str = "info"
@@ -213,7 +216,12 @@ def _run(settings: AgentSettings, work_dir: Path, store: SqliteStore, log: Logge
         info,
         records,
         new_id,
-        AgentOptions(settings.root_tasks, settings.recover == "cleanup", settings.ends_tasks),
+        AgentOptions(
+            settings.root_tasks,
+            settings.recover == "cleanup",
+            settings.ends_tasks,
+            settings.log_keep_s,
+        ),
     )
     loop = Loop(machine, role="agent", store=store, log=log)
     try:

@@ -6,9 +6,12 @@ cannot be written (stderr is closed or full) never stops a daemon.
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import sys
 import time
+from pathlib import Path
 from typing import TextIO
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -42,3 +45,25 @@ class Logger:
         except (OSError, ValueError):
             # There is nowhere left to say it.
             return
+
+
+def rotate(path: Path, bytes_max: int) -> bool:
+    """Empty a log that has outgrown `bytes_max`, its text kept in `<path>.1`; whether it was.
+
+    For files that living processes append to and will not open anew: they go on at the new end.
+    What one of them writes in the moment between is lost.
+    """
+    try:
+        if path.stat().st_size <= bytes_max:
+            return False
+        scratch = path.with_name(f"{path.name}.new")
+        with path.open("rb") as source, scratch.open("wb") as kept:
+            # The newest part only: a process gone wild may have written more than is kept.
+            source.seek(max(0, path.stat().st_size - bytes_max))
+            shutil.copyfileobj(source, kept)
+        scratch.chmod(0o600)
+        scratch.replace(path.with_name(f"{path.name}.1"))
+        os.truncate(path, 0)
+    except OSError:
+        return False
+    return True

@@ -142,11 +142,11 @@ def read_file(sandboxes: int, effect: ReadFile) -> FileRead:
 
 
 def _missing(sandboxes: int, effect: ReadFile) -> FileRead:
-    problem = ""
     try:
         os.close(open_beneath(sandboxes, effect.container))
     except FileNotFoundError:
-        problem = f"there is no sandbox of task {effect.container} here (any more)"
+        return FileRead(effect.token, effect.offset, b"", True, missing=True, gone=True)
     except OSError as error:
         problem = f"the sandbox cannot be read: {error.strerror}"
-    return FileRead(effect.token, effect.offset, b"", True, missing=True, problem=problem)
+        return FileRead(effect.token, effect.offset, b"", True, problem=problem)
+    return FileRead(effect.token, effect.offset, b"", True, missing=True)

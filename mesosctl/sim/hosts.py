@@ -16,15 +16,22 @@ from mesosctl.core.agent.effects import (
     ContainersBusy,
     ContainersFound,
     ContainersGone,
+    DiskMeasured,
     ExecutorExited,
     ExecutorStarted,
     FileRead,
     ForgetKey,
     KillContainers,
     KillExecutor,
+    ListSandboxes,
     MakeSandbox,
+    MarkEnded,
+    MeasureDisk,
     OpenContainers,
     ReadFile,
+    RemoveSandboxes,
+    SandboxesListed,
+    SandboxesRemoved,
     SandboxFailed,
     SandboxMade,
     StartExecutor,
@@ -99,7 +106,8 @@ class Host:
         self.executors: dict[ExecutorId, Node] = {}
         self.name = agent.name
         self.boots = 1
-        self._sandboxes: dict[str, None] = {}
+        # When each was made, or its task ended; on a disk that seems full now and then.
+        self._sandboxes: dict[str, float] = {}
         self._pids: dict[str, int] = {}
         self._next_pid = 1000
         self._watched: dict[str, None] = {}
@@ -113,6 +121,10 @@ class Host:
                 WatchExecutor: self._watch,
                 KillExecutor: lambda effect: self._kill_executor(effect.executor_id),
                 MakeSandbox: self._make_sandbox,
+                MarkEnded: self._mark_ended,
+                MeasureDisk: self._measure_disk,
+                ListSandboxes: self._list_sandboxes,
+                RemoveSandboxes: self._remove_sandboxes,
                 KillContainers: self._kill_containers,
                 SweepContainers: lambda effect: self._soon(
                     agent, ContainersFound(tuple(self.containers))
@@ -158,8 +170,32 @@ class Host:
         if effect.fresh and container in self._sandboxes:
             self._soon(self.agent, SandboxFailed(container, "used", "there is one already"))
             return
-        self._sandboxes[container] = None
+        self._sandboxes.setdefault(container, self.world.now.wall)
         self._soon(self.agent, SandboxMade(container, f"/sandboxes/{container}"))
+
+    # --- housekeeping -----------------------------------------------------------------------------
+    def _mark_ended(self, effect: MarkEnded) -> None:
+        for container in effect.containers:
+            if container in self._sandboxes:
+                self._sandboxes[container] = self.world.now.wall
+
+    def _measure_disk(self, effect: MeasureDisk) -> None:
+        used_milli = 1000 if self.world.chance(0.3) else 500
+        self._soon(self.agent, DiskMeasured(used_milli))
+
+    def _list_sandboxes(self, effect: ListSandboxes) -> None:
+        found = sorted(
+            (at, name) for name, at in self._sandboxes.items() if name not in effect.without
+        )
+        oldest = tuple(found[: effect.at_most])
+        self._soon(self.agent, SandboxesListed(oldest, len(oldest) == len(found)), 0.05)
+
+    def _remove_sandboxes(self, effect: RemoveSandboxes) -> None:
+        for container in effect.containers:
+            held = self.containers.get(container)
+            require(held is None or not held.alive, f"the sandbox of {container} is in use")
+            self._sandboxes.pop(container, None)
+        self._soon(self.agent, SandboxesRemoved(len(effect.containers)), 0.05)
 
     # --- executors --------------------------------------------------------------------------------
     def start_executor(self, executor_id: ExecutorId) -> None:

@@ -9,7 +9,7 @@ import click
 
 from mesosctl.cli.group import cli_command
 from mesosctl.cli.options import Globals, advertise_option, parent_option, pass_globals
-from mesosctl.cli.params import LISTEN, NAME
+from mesosctl.cli.params import DURATION, LISTEN, NAME
 
 
 @cli_command("agent")
@@ -70,6 +70,14 @@ from mesosctl.cli.params import LISTEN, NAME
     show_default=True,
     help="Find the tasks of an earlier run again, or end them and exit.",
 )
+@click.option(
+    "--log-keep",
+    type=DURATION,
+    default="7d",
+    show_default=True,
+    metavar="TIME",
+    help="Remove sandboxes so long after their task's end, sooner when the disk fills up.",
+)
 @click.option("--check", is_flag=True, help="Print what the agent would offer, then exit.")
 @click.option("--ends-tasks", is_flag=True, hidden=True, help="End tasks when it is stopped.")
 @parent_option
@@ -102,6 +110,7 @@ def command(found: Globals, /, **options: Any) -> int | None:
             cgroup_root=options["cgroup_root"],
             work_dir=options["work_dir"],
             recover=options["recover"],
+            log_keep_s=options["log_keep"],
             check=options["check"],
             ends_tasks=options["ends_tasks"],
             log_level="debug" if found.verbose else "info",

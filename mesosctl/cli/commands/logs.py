@@ -1,7 +1,8 @@
 """`mesosctl logs`: the output of tasks, read straight from their agents, printed or followed.
 
 Rules: tasks are printed one after the other in their order; followed, they are mixed by lines.
-What is missing is said on stderr with the reason, and the exit code is 1.
+What is missing is said on stderr with the reason, and the exit code is 1; 4 when all of that
+  was removed after its retention.
 """
 
 from __future__ import annotations
@@ -64,8 +65,9 @@ def command(
     """Print or follow the output of tasks.
 
     Output is read from where the task ran. A task that has not started is waited for with -f, and
-    why it waits is said on stderr. What is missing is said there too, and the exit code is 1. A
-    selector is a job (12), a task (12.3), several (12.0-9, 10-14), last, all, or name:GLOB.
+    why it waits is said on stderr. What is missing is said there too, and the exit code is 1, or 4
+    when the agent has removed it after its retention. A selector is a job (12), a task (12.3),
+    several (12.0-9, 10-14), last, all, or name:GLOB.
     """
     from mesosctl.cli.ask import Cluster
     from mesosctl.cli.following import detaching
@@ -85,7 +87,7 @@ def command(
             code = _print(cluster, reader, selectors, names, tail, attempt)
     if exit_code:
         return code or (EXIT_OURS if reader.missing else 0)
-    return 1 if reader.missing else 0
+    return reader.exit_code
 
 
 def _print(

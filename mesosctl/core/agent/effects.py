@@ -2,7 +2,9 @@
 
 Rules: a container is named `<framework>/<task>`, and its sandbox is found under the same name.
 Every MakeSandbox is answered by exactly one of SandboxMade and SandboxFailed, every ReadFile by one
-FileRead, every KillContainers by ContainersGone and ContainersBusy about each of its containers.
+FileRead, MeasureDisk, ListSandboxes and RemoveSandboxes by one of DiskMeasured, SandboxesListed and
+SandboxesRemoved, every KillContainers by ContainersGone and ContainersBusy about each of its
+containers.
 An executor that was started or is watched ends in exactly one ExecutorExited.
 """
 
@@ -58,6 +60,37 @@ class MakeSandbox(Effect):
     container: str
     user: str
     fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MarkEnded(Effect):
+    """Set the time of the last change of these tasks' directories to now: they have ended."""
+
+    containers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureDisk(Effect):
+    """Say how full the disk of the sandboxes is; keep the executors' log within its bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListSandboxes(Effect):
+    """Find the `at_most` oldest sandboxes but for those named in `without`."""
+
+    at_most: int
+    without: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveSandboxes(Effect):
+    """Take these sandboxes away at once, then remove what is in them; and empty directories.
+
+    `frameworks`: directories of frameworks that may go if they are empty.
+    """
+
+    containers: tuple[str, ...]
+    frameworks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +170,33 @@ class SandboxFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DiskMeasured(Event):
+    """Thousandths of the disk in use, of its blocks or of its files, whichever is scarcer."""
+
+    used_milli: int
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxesListed(Event):
+    """The oldest sandboxes as (wall time of the end, container), oldest first.
+
+    `is_whole`: there are no others. `empty`: directories of frameworks without any.
+    """
+
+    oldest: tuple[tuple[float, str], ...]
+    is_whole: bool
+    empty: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxesRemoved(Event):
+    """How many were taken away. `stuck`: what is still there, and why."""
+
+    removed: int
+    stuck: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ContainersGone(Event):
     """Nothing of these containers is alive."""
 
@@ -161,8 +221,8 @@ class ContainersFound(Event):
 class FileRead(Event):
     """What ReadFile found: bytes at `offset`; `at_end`: the file holds no more just now.
 
-    `missing`: there is no such file (yet); then `problem` says if there is not even a sandbox.
-    Otherwise a `problem` means that it cannot be read, ever.
+    `missing`: there is no such file (yet); `gone`: there is not even a sandbox. A `problem` means
+    that it cannot be read, ever.
     """
 
     token: str
@@ -171,3 +231,4 @@ class FileRead(Event):
     at_end: bool
     missing: bool = False
     problem: str = ""
+    gone: bool = False

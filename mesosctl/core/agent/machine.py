@@ -11,13 +11,15 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mesosctl.core.agent import effects as deeds
 from mesosctl.core.agent.executors import Executors
 from mesosctl.core.agent.handing import Handing
+from mesosctl.core.agent.options import AgentOptions
 from mesosctl.core.agent.reaping import Reaper
 from mesosctl.core.agent.records import META, AgentRecords, MetaRecord, put
+from mesosctl.core.agent.retention import Retention
 from mesosctl.core.agent.stdin import StdinRelays
 from mesosctl.core.agent.streams import Streams
 from mesosctl.core.agent.tasks import Phase, Tasks
@@ -47,18 +49,6 @@ MASTER = "master"
 EXECUTORS_PREFIX = "x:"
 DATA_PREFIX = "d:"
 SIGHUP = 1
-
-
-@dataclass(frozen=True, slots=True)
-class AgentOptions:
-    """What its operator chose. `cleanup`: end what an earlier run left, then this process.
-
-    `ends_tasks`: when it is told to stop, its tasks end with it instead of going on.
-    """
-
-    root_tasks: bool = True
-    cleanup: bool = False
-    ends_tasks: bool = False
 
 
 _DEFAULTS = AgentOptions()
@@ -104,6 +94,8 @@ class AgentMachine:
         self._streams = Streams(
             self.tasks, self._data_sessions, self._stdin, self._refuse_data, info.name
         )
+        self._retention = Retention(self.tasks, self._streams.is_read, options.log_keep_s)
+        self._streams.gone_text = self._retention.text
         self._begun = False
         # Whether the containers that exist were asked for, and told.
         self._swept = self._found = False
@@ -143,6 +135,8 @@ class AgentMachine:
                 return self._handing.sandbox_failed(event, now)
             case deeds.FileRead():
                 return self._streams.file_read(event, now)
+            case deeds.DiskMeasured() | deeds.SandboxesListed() | deeds.SandboxesRemoved():
+                return self._retention.take(event, now)
             case deeds.ExecutorStarted():
                 return self.executors.started(event)
             case deeds.ExecutorExited():
@@ -184,7 +178,7 @@ class AgentMachine:
         for container in ended:
             effects += self._stdin.task_ended(container)
             effects += self._streams.task_ended(container)
-        return effects
+        return effects + self._retention.ended(ended)
 
     def deadline(self) -> float | None:
         """The earliest of all timers."""
@@ -199,6 +193,7 @@ class AgentMachine:
             self._handing.deadline(),
             self._reaper.deadline(),
             self._streams.deadline(),
+            self._retention.deadline(),
         )
         return min((time for time in times if time is not None), default=None)
 
@@ -209,6 +204,7 @@ class AgentMachine:
         self._reaper.check()
         self._stdin.check()
         self._streams.check()
+        self._retention.check()
 
     # --- beginning and end ------------------------------------------------------------------------
     def _start(self, now: Now) -> list[Effect]:
@@ -224,6 +220,7 @@ class AgentMachine:
         if records.tasks or records.executors:
             text = f"found {len(records.tasks)} tasks and {len(records.executors)} executors"
             effects.append(Log("info", f"{text} of an earlier run"))
+        effects += self._retention.begin(now)
         if self._options.cleanup:
             effects += self._handing.close_down(KILL_GRACE_S, now)
         return effects
@@ -269,7 +266,7 @@ class AgentMachine:
         effects += self.executors.tick(now)
         effects += self._handing.tick(now)
         effects += self._reaper.tick(now)
-        effects += self._streams.tick(now)
+        effects += self._streams.tick(now) + self._retention.tick(now)
         if self.session.confirmed:
             self.tasks.tick(now)
         return effects + (self.session.tick(now) if self._begun else [])

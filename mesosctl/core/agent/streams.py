@@ -77,6 +77,12 @@ class Streams:
         # Connection -> containers that it has used.
         self._used: dict[str, dict[str, None]] = {}
         self._readings: dict[str, Reading] = {}
+        # Why a sandbox is not there any more.
+        self.gone_text = ""
+
+    def is_read(self, container: str) -> bool:
+        """Whether somebody reads or follows a stream of this task right now."""
+        return any(reading.container == container for reading in self._readings.values())
 
     # --- who may ----------------------------------------------------------------------------------
     def admit(self, message: AdmitKey, now: Now) -> list[Effect]:
@@ -182,7 +188,7 @@ class Streams:
             return []
         reading.busy = False
         if event.missing:
-            return self._missing(reading, event.problem, now)
+            return self._missing(reading, event.gone, now)
         if event.problem:
             return self._end(reading, b"", event.problem)
         # From now on the place is known, whether it was counted in lines or not.
@@ -201,9 +207,11 @@ class Streams:
             self._look_later(reading, now)
         return effects + self._go_on(reading)
 
-    def _missing(self, reading: Reading, problem: str, now: Now) -> list[Effect]:
+    def _missing(self, reading: Reading, gone: bool, now: Now) -> list[Effect]:
+        removed = gone and self._tasks.get(reading.container) is None
         if reading.final or not reading.follow:
-            return self._end(reading, b"", problem if reading.final else "")
+            text = "its sandbox is not there any more" if gone and reading.final else ""
+            return self._end(reading, b"", self.gone_text if removed else text, removed)
         # It has not begun yet.
         self._look_later(reading, now)
         return []
@@ -214,9 +222,11 @@ class Streams:
         reading.look_at = now.mono + reading.look_s
         reading.look_s = min(reading.look_s * 2, LOOK_MAX_S)
 
-    def _end(self, reading: Reading, data: bytes, problem: str) -> list[Effect]:
+    def _end(
+        self, reading: Reading, data: bytes, problem: str, removed: bool = False
+    ) -> list[Effect]:
         del self._readings[reading.token]
-        chunk = StreamChunk(reading.stream, reading.offset, data, True, problem[:500])
+        chunk = StreamChunk(reading.stream, reading.offset, data, True, problem[:500], removed)
         return self._sessions.send(reading.peer, chunk)
 
     # --- writing ----------------------------------------------------------------------------------

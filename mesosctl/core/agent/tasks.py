@@ -137,6 +137,10 @@ class Tasks:
         """The tasks in any of these phases, in the order in which they came."""
         return [task for task in self._tasks.values() if task.phase in phases]
 
+    def all(self) -> list[Task]:
+        """Every task that is not forgotten, in the order in which they came."""
+        return list(self._tasks.values())
+
     def reports(self) -> tuple[TaskReport, ...]:
         """Every task that is not forgotten, as the master is told of it."""
         return tuple(

@@ -34,13 +34,17 @@ class ReadStream(Message):
 @message("stream-chunk")
 @dataclass(frozen=True, slots=True)
 class StreamChunk(Message):
-    """Bytes at `offset`. `eof`: there are no more. `problem`: why it ends early (may be empty)."""
+    """Bytes at `offset`. `eof`: there are no more. `problem`: why it ends early (may be empty).
+
+    `removed`: the sandbox was removed after its retention; nothing will ever be there again.
+    """
 
     stream: int
     offset: int
     data: bytes
     eof: bool = False
     problem: str = ""
+    removed: bool = False
 
 
 @message("stream-credit")

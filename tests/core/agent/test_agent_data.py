@@ -183,8 +183,10 @@ def test_a_task_that_is_forgotten_is_read_from_its_sandbox(bench: Bench) -> None
     answer(bench, b"kept", at_end=True)
     assert client.took(StreamChunk) == [StreamChunk(1, 0, b"kept", eof=True)]
     client.say(ReadStream(2, F1, T1, "stderr", credit=100))
-    answer(bench, b"", at_end=True, missing=True, problem="there is no sandbox")
-    assert client.took(StreamChunk) == [StreamChunk(2, 0, b"", True, "there is no sandbox")]
+    answer(bench, b"", at_end=True, missing=True, gone=True)
+    (chunk,) = client.took(StreamChunk)
+    assert chunk.eof and chunk.removed
+    assert chunk.problem.startswith("removed after its retention of 7d")
 
 
 def test_streams_end_with_their_connection(bench: Bench) -> None:

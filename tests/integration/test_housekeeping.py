@@ -1,0 +1,91 @@
+"""What real processes leave behind, and what becomes of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mesosctl.runtime.removal import GRAVE
+from tests.integration.conftest import ClusterEnv, until
+
+pytestmark = pytest.mark.integration
+
+
+def sandboxes(env: ClusterEnv, agent: str = "a1") -> list[Path]:
+    """The sandboxes of an agent, without the grave."""
+    found = (env.base / agent / "sandboxes").glob("[A-Za-z]*/*")
+    return sorted(path for path in found if path.is_dir())
+
+
+def test_a_removed_sandbox_is_told_and_its_job_is_not_forgotten(env: ClusterEnv) -> None:
+    """Output is kept for its retention; who comes later is told so, by text and exit code."""
+    env.master()
+    env.agent("cpus:4;mem:2G", "--log-keep", "2s")
+    env.wait_for_framework()
+    env.ok("submit", "--wait", "--", "sh", "-c", "echo early")
+    running = env.ok("submit", "--parsable", "--", "sh", "-c", "echo late; sleep 600").strip()
+    until(lambda: len(sandboxes(env)) == 1, "the sandbox of the ended task is removed")
+    late = env.run("logs", "1")
+    assert late.returncode == 4
+    assert "removed after its retention of 2s" in late.stderr
+    # A task that runs longer than the retention keeps its own.
+    time.sleep(2.5)
+    assert env.ok("logs", running) == "late\n"
+    env.ok("kill", running, "--grace", "0s")
+    assert env.json("jobs", "-a")["jobs"][0]["state"] == "ok"
+
+
+def test_an_agent_killed_in_a_removal_goes_on_with_it(env: ClusterEnv) -> None:
+    """Nothing of it is left, and nothing of it is seen in between."""
+    env.master()
+    agent = env.agent("cpus:4;mem:2G", "--log-keep", "2s")
+    env.wait_for_framework()
+    many = "i=0; while [ $i -lt 200 ]; do mkdir d$i; touch d$i/a d$i/b d$i/c; i=$((i+1)); done"
+    env.ok("submit", "--wait", "--sandbox", "--", "sh", "-c", many)
+    grave = env.base / "a1" / "sandboxes" / GRAVE
+    until(lambda: grave.is_dir() and any(grave.iterdir()), "the removal begins", look_s=0.001)
+    agent.kill_nine()
+    assert sandboxes(env) == []
+    agent.restart()
+    until(lambda: not any(grave.iterdir()), "the removal is finished")
+    assert "Traceback" not in agent.text()
+
+
+@pytest.fixture
+def small_disk(env: ClusterEnv) -> Iterator[Path]:
+    """A file system of 16 MiB below the cluster's directory."""
+    place = env.base / "a1"
+    place.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=16m,mode=711", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(words, capture_output=True, check=False).returncode:
+        pytest.skip("mounting needs root")
+    yield place
+    for part in env.agents:
+        part.stop()
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_disk_that_fills_up_costs_the_oldest_sandboxes_first(
+    env: ClusterEnv, small_disk: Path
+) -> None:
+    """Long before their retention is over, and no more than is needed."""
+    env.master()
+    agent = env.agent("cpus:4;mem:2G", "--log-keep", "100s", "--ends-tasks")
+    env.wait_for_framework()
+    fill = ["sh", "-c", "head -c 4000000 /dev/zero > big"]
+    for _ in range(3):
+        env.ok("submit", "--wait", "--sandbox", "--", *fill)
+    before = sandboxes(env)
+    assert len(before) == 3
+    # Nearly full now: 12 of 16 MiB are 75 %, and this makes it 95 %.
+    (small_disk / "other").write_bytes(b"x" * 3_300_000)
+    until(lambda: len(sandboxes(env)) < 3, "a sandbox is removed for want of room")
+    time.sleep(1.0)
+    left = sandboxes(env)
+    assert left and left == before[-len(left) :]
+    assert "% full" in agent.text()
