@@ -9,7 +9,10 @@ BIN = $(VENV)/bin
 PYTEST_ARGS ?=
 # "make test COVERAGE=1" measures branches, also in the processes that the tests start.
 COVERAGE ?=
-TESTS = $(if $(COVERAGE),$(BIN)/coverage run -m pytest,$(BIN)/python -m pytest)
+# Files of tests run side by side, one process for each core; JOBS=0 runs all in one process.
+JOBS ?= auto
+TESTS = $(if $(COVERAGE),$(BIN)/coverage run -m pytest,$(BIN)/python -m pytest) \
+    -n $(JOBS) --dist loadfile
 PIP = $(BIN)/python -m pip --disable-pip-version-check -qq
 PYTHON_DIRS = mesosctl tests tools $(wildcard bench examples)
 

@@ -353,12 +353,17 @@ class ClusterEnv:
         return parent_of(self.busy_spawner())
 
     def busy_spawner(self) -> int:
-        """The spawner that is the parent of tasks."""
+        """The spawner that is the parent of tasks, once there is one: tasks may be short."""
+        return until(self._find_busy_spawner, "a spawner with a task", look_s=0.005)
+
+    def _find_busy_spawner(self) -> int:
         found = self.processes()
         executors = self.executor_pids()
         spawners = [pid for pid in found if parent_of(pid) in executors and pid not in executors]
         spawners = [pid for pid in spawners if any("spawner" in word for word in found[pid])]
-        return next(pid for pid in spawners if any(parent_of(task) == pid for task in found))
+        # Who has children is asked last and at once: tasks come and go while `found` is made.
+        parents = {parent_of(int(name)) for name in os.listdir("/proc") if name.isdigit()}
+        return next((pid for pid in spawners if pid in parents), 0)
 
     def cgroups(self) -> list[Path]:
         """Every container's cgroup: what is deeper than an agent's directory."""
