@@ -111,6 +111,7 @@ _mesosctl_kind()
         agent\ --work-dir) kind="DIR" ;;
         agent\ --recover) kind="reconnect cleanup" ;;
         agent\ --log-keep) kind="any" ;;
+        agent\ --log-max) kind="any" ;;
         agent\ --parent) kind="any" ;;
         framework\ --name) kind="any" ;;
         framework\ -R|framework\ --role) kind="any" ;;
@@ -140,6 +141,7 @@ _mesosctl_kind()
         submit\ -D|submit\ --chdir) kind="DIR" ;;
         submit\ -o|submit\ --stdout) kind="FILE" ;;
         submit\ -e|submit\ --stderr) kind="FILE" ;;
+        submit\ --log-max) kind="any" ;;
         submit\ --wrap) kind="any" ;;
         run\ -i|run\ --stdin) kind="any" ;;
         run\ -n|run\ -J|run\ --name) kind="any" ;;
@@ -154,6 +156,7 @@ _mesosctl_kind()
         run\ -D|run\ --chdir) kind="DIR" ;;
         run\ -o|run\ --stdout) kind="FILE" ;;
         run\ -e|run\ --stderr) kind="FILE" ;;
+        run\ --log-max) kind="any" ;;
         run\ --wrap) kind="any" ;;
         jobs\ -s|jobs\ --state) kind="any" ;;
         jobs\ -n|jobs\ --name) kind="any" ;;
@@ -203,11 +206,11 @@ _mesosctl_options()
 {
     case $1 in
         master) echo "--listen --advertise --work-dir --cluster --allocator --allocation-interval --offer-timeout --agent-timeout --weights --priorities --no-framework --quiet-start --parent --check" ;;
-        agent) echo "--name --resources --reserve --attributes --isolation --listen --advertise --no-root-tasks --cgroup-root --work-dir --recover --log-keep --check --ends-tasks --parent" ;;
+        agent) echo "--name --resources --reserve --attributes --isolation --listen --advertise --no-root-tasks --cgroup-root --work-dir --recover --log-keep --log-max --check --ends-tasks --parent" ;;
         framework) echo "--name -R --role --work-dir --listen --advertise --failover-timeout --filter" ;;
         local) echo "--agents --cpus --mem --isolation --keep" ;;
-        submit) echo "-a --array --each-line --max-running -p --priority -i --stdin -n -J --name -c --cpus -m --mem -t --time --grace -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --wrap --once --restartable -W --wait --progress --kill-on-exit --parsable --json --dry-run" ;;
-        run) echo "-i --stdin -n -J --name -c --cpus -m --mem -t --time --grace -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --wrap" ;;
+        submit) echo "-a --array --each-line --max-running -p --priority -i --stdin -n -J --name -c --cpus -m --mem -t --time --grace -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --log-max --wrap --once --restartable -W --wait --progress --kill-on-exit --parsable --json --dry-run" ;;
+        run) echo "-i --stdin -n -J --name -c --cpus -m --mem -t --time --grace -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --log-max --wrap" ;;
         jobs) echo "-a --all -A --everyone -s --state -n --name -o --output --json --fields" ;;
         tasks) echo "-A --everyone -s --state -o --output --json --fields" ;;
         status) echo "-w --watch --tasks -o --output --json --fields" ;;

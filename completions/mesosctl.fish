@@ -67,6 +67,7 @@ complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l cgroup-root -r -d
 complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l work-dir -r -a '(__fish_complete_directories)' -d 'Where state and sandboxes are kept'
 complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l recover -x -a 'reconnect cleanup' -d 'Find the tasks of an earlier run again, or end them and exit'
 complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l log-keep -r -d 'Remove sandboxes so long after their task'\''s end, sooner when the disk fills up'
+complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l log-max -r -d 'What each output of a task may occupy in its sandbox; its oldest part goes first'
 complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l check -d 'Print what the agent would offer, then exit'
 complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l ends-tasks -d 'End tasks when it is stopped'
 complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l parent -r -d 'End when this process, which started it, ends'
@@ -102,6 +103,7 @@ complete -c mesosctl -n '__fish_seen_subcommand_from submit' -l sandbox -d 'Work
 complete -c mesosctl -n '__fish_seen_subcommand_from submit' -s o -l stdout -r -F -d 'Write stdout to this file of the agent, or nowhere (none)'
 complete -c mesosctl -n '__fish_seen_subcommand_from submit' -s e -l stderr -r -F -d 'Write stderr to this file of the agent, nowhere (none), or where stdout goes (merge)'
 complete -c mesosctl -n '__fish_seen_subcommand_from submit' -l append -d 'Append to these files; do not empty them'
+complete -c mesosctl -n '__fish_seen_subcommand_from submit' -l log-max -r -d 'What each output of a task may occupy in its sandbox, if less than its agent allows (64M); its oldest part goes first'
 complete -c mesosctl -n '__fish_seen_subcommand_from submit' -l wrap -r -d 'Execute this line by the shell, instead of a command'
 complete -c mesosctl -n '__fish_seen_subcommand_from submit' -l once -d 'Start each task once at the most, whatever happens to its agent'
 complete -c mesosctl -n '__fish_seen_subcommand_from submit' -l restartable -d 'A task whose agent is silent may be started elsewhere; two of it may overlap'
@@ -127,6 +129,7 @@ complete -c mesosctl -n '__fish_seen_subcommand_from run' -l sandbox -d 'Work in
 complete -c mesosctl -n '__fish_seen_subcommand_from run' -s o -l stdout -r -F -d 'Write stdout to this file of the agent, or nowhere (none)'
 complete -c mesosctl -n '__fish_seen_subcommand_from run' -s e -l stderr -r -F -d 'Write stderr to this file of the agent, nowhere (none), or where stdout goes (merge)'
 complete -c mesosctl -n '__fish_seen_subcommand_from run' -l append -d 'Append to these files; do not empty them'
+complete -c mesosctl -n '__fish_seen_subcommand_from run' -l log-max -r -d 'What each output of a task may occupy in its sandbox, if less than its agent allows (64M); its oldest part goes first'
 complete -c mesosctl -n '__fish_seen_subcommand_from run' -l wrap -r -d 'Execute this line by the shell, instead of a command'
 complete -c mesosctl -n '__fish_seen_subcommand_from run' -F
 complete -c mesosctl -n '__fish_seen_subcommand_from jobs' -s a -l all -d 'Also jobs that have ended'

@@ -95,5 +95,10 @@ DISK_LOOK_S = 60.0
 # From here on sandboxes go sooner; at the second mark every one whose end is acknowledged.
 DISK_PRESSURE_MILLI = 800
 DISK_FULL_MILLI = 950
+# What one stream of a task in its sandbox may occupy: the agent's limit (--log-max), and the least
+# that can be asked for. The beginning is kept: it often says what the rest is about.
+LOG_MAX_BYTES = 64 * 1024 * 1024
+LOG_MAX_BYTES_MIN = 64 * 1024
+LOG_HEAD_BYTES = 64 * 1024
 # The log that all executors of an agent share; one older file of this size is kept beside it.
 LOG_FILE_BYTES_MAX = 8 * 1024 * 1024

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from mesosctl.cli.environ import BASES
-from mesosctl.cli.params import CPUS, DURATION, ENV, MEMORY, NAME, Duration, Parsed, shown
+from mesosctl.cli.params import CPUS, DURATION, ENV, LOG_SIZE, MEMORY, NAME, Duration, Parsed, shown
 from mesosctl.errors import UsageError
 from mesosctl.limits import KILL_GRACE_MAX_S
 from mesosctl.model.ids import is_role
@@ -70,6 +70,7 @@ class JobOptions:
     stderr: str | None = None
     stdin: str | None = None
     append: bool = False
+    log_max: int | None = None
     time: float | None = None
     grace: float = 10.0
     wrap: str | None = None
@@ -205,6 +206,13 @@ def _surroundings() -> tuple[Callable[[Any], Any], ...]:
             "(merge).",
         ),
         click.option("--append", is_flag=True, help="Append to these files; do not empty them."),
+        click.option(
+            "--log-max",
+            type=LOG_SIZE,
+            metavar="SIZE",
+            help="What each output of a task may occupy in its sandbox, if less than its agent "
+            "allows (64M); its oldest part goes first.",
+        ),
         click.option(
             "--wrap", metavar="LINE", help="Execute this line by the shell, instead of a command."
         ),

@@ -91,6 +91,7 @@ def make_job(work: Work, options: JobOptions, many: Many) -> JobSpec:
         stderr=options.stderr or "",
         append=options.append,
         umask=own_umask(),
+        log_max_bytes=options.log_max or 0,
     )
 
 

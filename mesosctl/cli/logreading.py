@@ -17,6 +17,7 @@ from mesosctl.cli.output import Console, silence
 from mesosctl.errors import MesosctlError
 from mesosctl.limits import STREAM_WINDOW_BYTES
 from mesosctl.model.ids import FrameworkId, TaskId
+from mesosctl.model.words import size_words
 from mesosctl.protocol.messages.batch import LocateLogs, LogSource, LogSources
 from mesosctl.protocol.messages.session import Refusal
 from mesosctl.protocol.messages.streams import ReadStream, StreamChunk, StreamCredit
@@ -53,6 +54,10 @@ class Stream:
     is_placed: bool = False
     is_over: bool = False
     was_located: bool = False
+    # Bytes that were not kept, and how many of them the user was told of.
+    dropped: int = 0
+    dropped_told: int = 0
+    limit_bytes: int = 0
     line: bytearray = field(default_factory=bytearray)
 
 
@@ -198,6 +203,8 @@ class LogReader:
         stream.heard = time.monotonic()
         if not stream.is_placed:
             stream.offset, stream.is_placed = chunk.offset, True
+        if chunk.dropped and chunk.offset > stream.offset:
+            self._drop(stream, chunk)
         data = chunk.data[max(0, stream.offset - chunk.offset) :]
         stream.offset = max(stream.offset, chunk.offset + len(chunk.data))
         if data:
@@ -210,6 +217,23 @@ class LogReader:
                 self.tell_missing(stream.source, chunk.problem)
         elif chunk.data and stream.client is not None:
             stream.client.tell(StreamCredit(stream.number, len(chunk.data)))
+
+    def _drop(self, stream: Stream, chunk: StreamChunk) -> None:
+        stream.dropped += chunk.offset - stream.offset
+        own = stream.source.log_max_bytes
+        stream.limit_bytes = min(own, chunk.limit_bytes) if own else chunk.limit_bytes
+        if not stream.dropped_told:
+            self._tell_dropped(stream)
+
+    def _tell_dropped(self, stream: Stream) -> None:
+        """Say what is missing in the middle: where it is met, and once more what came to it."""
+        number = stream.dropped - stream.dropped_told
+        if number:
+            more = " more" if stream.dropped_told else ""
+            text = f"{number} bytes{more} dropped (limit {size_words(stream.limit_bytes)})"
+            where = f"task {stream.source.task.id}: {stream.name}"
+            self._console.error_line(f"mesosctl: {where}: {text}")
+            stream.dropped_told = stream.dropped
 
     def _refused(self, stream: Stream, refusal: Refusal) -> None:
         """The agent does not let us in (any more): ask the framework once more, then give up."""
@@ -249,6 +273,7 @@ class LogReader:
         self.tell_missing(stream.source, why)
 
     def _end(self, stream: Stream) -> None:
+        self._tell_dropped(stream)
         if stream.line:
             self._write(stream, bytes(stream.line) + (b"\n" if self.by_lines else b""))
             stream.line.clear()

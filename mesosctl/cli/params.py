@@ -22,10 +22,12 @@ from mesosctl.limits import (
     ARRAY_TASKS_MAX,
     CPUS_MILLI_MIN,
     ENV_VALUE_BYTES_MAX,
+    LOG_MAX_BYTES_MIN,
     MEM_BYTES_MIN,
     NAME_BYTES_MAX,
 )
 from mesosctl.model.masters import is_zk, parse_zk
+from mesosctl.model.words import size_words
 
 Value = TypeVar("Value")
 
@@ -116,7 +118,7 @@ def parse_size(text: str, floor_bytes: int = 0) -> int:
         raise UsageError(f"{shown(text)} is nothing", _SIZE_HINT)
     if scaled < floor_bytes:
         raise UsageError(
-            f"{shown(text)} is too little", f"write at least {floor_bytes // 1024**2}M"
+            f"{shown(text)} is too little", f"write at least {size_words(floor_bytes)}"
         )
     return scaled
 
@@ -349,6 +351,7 @@ class Size(Parsed[int]):
 DURATION = Duration()
 SIZE = Size()
 MEMORY = Size(MEM_BYTES_MIN)
+LOG_SIZE = Size(LOG_MAX_BYTES_MIN)
 CPUS = Parsed("CPUS", parse_cpus)
 NAME = Parsed("NAME", parse_name)
 ENV = Parsed("NAME[=VALUE]", parse_env)

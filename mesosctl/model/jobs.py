@@ -121,6 +121,7 @@ class JobSpec:
     stderr: str = ""
     append: bool = False
     umask: int = 0o022
+    log_max_bytes: int = 0
 
     def count(self) -> int:
         """How many tasks the job has."""

@@ -81,7 +81,8 @@ class Command:
     on the agent fails the task unless `cwd_may_fall_back`. Streams: stdin "" is /dev/null, "stream"
     is written by a client through the agent, else a path. stdout and stderr: "" is the file of that
     name in the sandbox, "none" is /dev/null, stderr may be "merge", else a path that is opened with
-    the rights of `user`. Empty `user` means the user of the agent.
+    the rights of `user`. Empty `user` means the user of the agent. `log_max_bytes`: what each
+    stream in the sandbox may occupy, if that is less than the agent's own limit; 0: that.
     """
 
     argv: tuple[str, ...]
@@ -96,6 +97,7 @@ class Command:
     stderr: str = ""
     append: bool = False
     umask: int = 0o022
+    log_max_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

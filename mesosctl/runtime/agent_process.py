@@ -21,7 +21,7 @@ from mesosctl.core.agent.machine import DATA_PREFIX, EXECUTORS_PREFIX, MASTER
 from mesosctl.core.agent.records import FORM, TABLES, reshaped
 from mesosctl.errors import MesosctlError, Refused, UsageError
 from mesosctl.isolation import Isolation, open_isolation
-from mesosctl.limits import LOG_KEEP_S
+from mesosctl.limits import LOG_KEEP_S, LOG_MAX_BYTES
 from mesosctl.model.attributes import Attributes
 from mesosctl.model.cluster import AgentInfo
 from mesosctl.model.ids import AgentId, is_ident
@@ -50,7 +50,7 @@ class AgentSettings:
 
     `master` is tcp://host:port; without it the one in the key file. `recover` is reconnect or
     cleanup. `ends_tasks`: tasks end with the agent, as in `mesosctl local`. `log_keep_s`: how long
-    sandboxes are kept, in seconds.
+    sandboxes are kept, in seconds; `log_max_bytes`: what each stream in one may occupy.
     """
 
     key: Path | None = None
@@ -67,6 +67,7 @@ class AgentSettings:
     work_dir: Path | None = None
     recover: str = "reconnect"
     log_keep_s: float = LOG_KEEP_S
+    log_max_bytes: int = LOG_MAX_BYTES
     check: bool = False
     ends_tasks: bool = False
     log_level: str = "info"
@@ -221,6 +222,7 @@ def _run(settings: AgentSettings, work_dir: Path, store: SqliteStore, log: Logge
             settings.recover == "cleanup",
             settings.ends_tasks,
             settings.log_keep_s,
+            settings.log_max_bytes,
         ),
     )
     loop = Loop(machine, role="agent", store=store, log=log)

@@ -42,6 +42,7 @@ from mesosctl.runtime.executor_stdin import StdinPipes
 from mesosctl.runtime.loop import Loop
 from mesosctl.runtime.spawner_link import SpawnerLink
 from mesosctl.runtime.spawner_orders import Exited, Report, Spawned, SpawnerDied, SpawnFailed
+from mesosctl.runtime.trimming import StreamLimits
 
 # A spawner that dies so often in a row before it is ready will not be mended by another start.
 UNREADY_DEATHS_MAX = 5
@@ -61,6 +62,7 @@ class Deeds:
         self._spawner = spawner
         self._orders = orders
         self._pipes = StdinPipes(loop)
+        self._streams = StreamLimits(loop)
         self._plans: dict[str, JoinPlan] = {}
         # What is ordered and not answered: the launch, its plan, and how often it was in flight
         # when a spawner died.
@@ -119,6 +121,7 @@ class Deeds:
             self._loop.post(ContainerBusy(container))
             return
         self._pipes.drop(container)
+        self._streams.end(container)
         self._loop.post(ContainerEmptied(container, *used))
 
     def _remove(self, effect: Remove) -> None:
@@ -169,6 +172,7 @@ class Deeds:
     def _begun(self, container: str, pid: int, fell_back: bool) -> Event:
         launch, _, _ = self._ordered.pop(container)
         self._isolation.started(container, pid)
+        self._streams.begin(launch)
         note = f"started in its sandbox for want of {launch.task.command.cwd}" if fell_back else ""
         return TaskStarted(container, pid, note)
 

@@ -28,26 +28,28 @@ TAIL_BYTES_MAX = 64 * 1024 * 1024
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-# struct open_how: flags, mode, resolve.
-_HOW = struct.pack("=QQQ", _FLAGS, 0, _RESOLVE)
-
-
 class NotReadable(Exception):
     """What is there may not be read: the text says what it is."""
 
 
-def open_beneath(directory: int, path: str, *, by_parts: bool = False) -> int:
+def open_beneath(
+    directory: int, path: str, access: int = os.O_RDONLY, *, by_parts: bool = False
+) -> int:
     """A descriptor of `path` below the open `directory`, without following any link.
 
-    `by_parts` does it the slow way that works on every kernel. Raises OSError; ELOOP for a link.
+    `access` is O_RDONLY or O_RDWR. `by_parts` does it the slow way that works on every kernel.
+    Raises OSError; ELOOP for a link.
     """
+    flags = _FLAGS | access
     if not by_parts and os.uname().machine in _MACHINES:
+        # struct open_how: flags, mode, resolve.
+        how = struct.pack("=QQQ", flags, 0, _RESOLVE)
         found: int = _libc.syscall(
             ctypes.c_long(_OPENAT2),
             ctypes.c_int(directory),
             ctypes.c_char_p(os.fsencode(path)),
-            ctypes.c_char_p(_HOW),
-            ctypes.c_size_t(len(_HOW)),
+            ctypes.c_char_p(how),
+            ctypes.c_size_t(len(how)),
         )
         if found >= 0:
             return found
@@ -63,16 +65,16 @@ def open_beneath(directory: int, path: str, *, by_parts: bool = False) -> int:
         for part in parents:
             at = os.open(part, _FLAGS | os.O_DIRECTORY, dir_fd=at)
             opened.append(at)
-        return os.open(name, _FLAGS, dir_fd=at)
+        return os.open(name, flags, dir_fd=at)
     finally:
         for descriptor in opened:
             os.close(descriptor)
 
 
-def open_regular(directory: int, path: str) -> int:
+def open_regular(directory: int, path: str, access: int = os.O_RDONLY) -> int:
     """As open_beneath, a regular file with one name only. Raises OSError, NotReadable."""
     try:
-        descriptor = open_beneath(directory, path)
+        descriptor = open_beneath(directory, path, access)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EXDEV):
             raise NotReadable("it is a symbolic link") from None
@@ -92,7 +94,10 @@ def open_regular(directory: int, path: str) -> int:
 
 
 def tail_offset(descriptor: int, lines: int) -> int:
-    """Where the last `lines` lines of a file begin; a line without its end counts as one."""
+    """Where the last `lines` lines of a file begin; a line without its end counts as one.
+
+    What was given back (runtime.trimming) holds no line: it is passed over.
+    """
     size = os.fstat(descriptor).st_size
     if lines <= 0:
         return size
@@ -112,8 +117,46 @@ def tail_offset(descriptor: int, lines: int) -> int:
             left -= 1
             if left == 0:
                 return start + end + 1
-        at = start
+        at = _data_end(descriptor, start) if block.count(0) == len(block) else start
     return at
+
+
+def _data_end(descriptor: int, at: int) -> int:
+    """Where the hole begins that `at` is in; `at` itself when it is in none."""
+    try:
+        first = os.lseek(descriptor, 0, os.SEEK_HOLE)
+        after = os.lseek(descriptor, first, os.SEEK_DATA)
+    except OSError:
+        return at
+    return first if first < at < after else at
+
+
+def _next_data(descriptor: int, offset: int) -> int:
+    """Where the next bytes are from `offset` on that were not given back."""
+    try:
+        return os.lseek(descriptor, offset, os.SEEK_DATA)
+    except OSError:
+        # There is none, or this file system does not tell.
+        return offset
+
+
+def _read_data(descriptor: int, offset: int, bytes_max: int) -> tuple[int, bytes]:
+    """Bytes from `offset` on, or from the end of the hole that it is in, and where they are.
+
+    Somebody may give back what is being read: then it is read again, from behind the hole.
+    """
+    while True:
+        start = _next_data(descriptor, offset)
+        data = os.pread(descriptor, bytes_max, start)
+        if not data:
+            return start, data
+        if _next_data(descriptor, start) != start:
+            continue
+        try:
+            hole = os.lseek(descriptor, start, os.SEEK_HOLE)
+        except OSError:
+            return start, data
+        return start, data[: hole - start] if hole > start else data
 
 
 def read_file(sandboxes: int, effect: ReadFile) -> FileRead:
@@ -131,9 +174,9 @@ def read_file(sandboxes: int, effect: ReadFile) -> FileRead:
     try:
         if effect.tail_lines >= 0:
             offset = tail_offset(descriptor, effect.tail_lines)
-        data = os.pread(descriptor, effect.bytes_max, offset)
-        at_end = offset + len(data) >= os.fstat(descriptor).st_size
-        return FileRead(effect.token, offset, data, at_end)
+        start, data = _read_data(descriptor, offset, effect.bytes_max)
+        at_end = start + len(data) >= os.fstat(descriptor).st_size
+        return FileRead(effect.token, start, data, at_end, dropped=start - offset)
     except OSError as error:
         text = f"{effect.name} cannot be read: {error.strerror}"
         return FileRead(effect.token, offset, b"", True, problem=text)

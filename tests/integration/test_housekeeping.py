@@ -88,3 +88,33 @@ def test_a_disk_that_fills_up_costs_the_oldest_sandboxes_first(
     left = sandboxes(env)
     assert left and left == before[-len(left) :]
     assert "% full" in agent.text()
+
+
+def test_a_task_that_never_stops_writing_stays_at_its_limit(env: ClusterEnv) -> None:
+    """While somebody follows it; its end is told, and so is what is missing."""
+    env.start()
+    # About 40 MiB a second, so that the follower falls behind and this host does not.
+    text = "while :; do yes x | head -c 4000000; sleep 0.1; done"
+    env.ok("submit", "--log-max", "1M", "--sandbox", "--", "sh", "-c", text)
+    follower = env.popen("logs", "-f", "1", stdout=subprocess.DEVNULL)
+
+    def stream() -> os.stat_result | None:
+        found = [one / "stdout" for one in sandboxes(env)]
+        return found[0].stat() if found and found[0].exists() else None
+
+    def has_grown() -> bool:
+        found = stream()
+        return found is not None and found.st_size > 60_000_000
+
+    until(has_grown, "the task has written 60 MB")
+    until(lambda: (s := stream()) and s.st_blocks * 512 <= 1 << 20, "it is held at 1 MiB")
+    env.ok("kill", "1", "--grace", "0s")
+    _, told = follower.communicate(timeout=60)
+    assert follower.returncode == 0, told
+    last = stream()
+    assert last is not None and last.st_blocks * 512 <= 1 << 20
+    shown = env.run("logs", "1")
+    assert shown.returncode == 0 and "bytes dropped (limit 1M)" in shown.stderr
+    assert set(shown.stdout) == {"x", "\n"}
+    ran = env.run("run", "--log-max", "64K", "--sandbox", "--", "sh", "-c", "yes | head -c 500000")
+    assert ran.returncode == 0 and set(ran.stdout) == {"y", "\n"}

@@ -9,7 +9,7 @@ import click
 
 from mesosctl.cli.group import cli_command
 from mesosctl.cli.options import Globals, advertise_option, parent_option, pass_globals
-from mesosctl.cli.params import DURATION, LISTEN, NAME
+from mesosctl.cli.params import DURATION, LISTEN, LOG_SIZE, NAME
 
 
 @cli_command("agent")
@@ -78,6 +78,14 @@ from mesosctl.cli.params import DURATION, LISTEN, NAME
     metavar="TIME",
     help="Remove sandboxes so long after their task's end, sooner when the disk fills up.",
 )
+@click.option(
+    "--log-max",
+    type=LOG_SIZE,
+    default="64M",
+    show_default=True,
+    metavar="SIZE",
+    help="What each output of a task may occupy in its sandbox; its oldest part goes first.",
+)
 @click.option("--check", is_flag=True, help="Print what the agent would offer, then exit.")
 @click.option("--ends-tasks", is_flag=True, hidden=True, help="End tasks when it is stopped.")
 @parent_option
@@ -111,6 +119,7 @@ def command(found: Globals, /, **options: Any) -> int | None:
             work_dir=options["work_dir"],
             recover=options["recover"],
             log_keep_s=options["log_keep"],
+            log_max_bytes=options["log_max"],
             check=options["check"],
             ends_tasks=options["ends_tasks"],
             log_level="debug" if found.verbose else "info",

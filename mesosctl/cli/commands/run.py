@@ -130,6 +130,7 @@ def make_task(work: Work, job: JobOptions) -> TaskInfo:
         stderr=_absolute(job.stderr, submit_dir),
         append=job.append,
         umask=own_umask(),
+        log_max_bytes=job.log_max or 0,
     )
     return TaskInfo(
         TaskId(TASK_ID),

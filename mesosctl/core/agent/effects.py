@@ -222,7 +222,8 @@ class FileRead(Event):
     """What ReadFile found: bytes at `offset`; `at_end`: the file holds no more just now.
 
     `missing`: there is no such file (yet); `gone`: there is not even a sandbox. A `problem` means
-    that it cannot be read, ever.
+    that it cannot be read, ever. `dropped`: so many bytes before these were given back, because the
+    stream has outgrown its limit; with lines counted from the end, none are told.
     """
 
     token: str
@@ -232,3 +233,4 @@ class FileRead(Event):
     missing: bool = False
     problem: str = ""
     gone: bool = False
+    dropped: int = 0

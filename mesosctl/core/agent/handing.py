@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from mesosctl.core.agent.effects import KillExecutor, MakeSandbox, SandboxFailed, StartExecutor
 from mesosctl.core.agent.executors import Executor, Executors, Step
+from mesosctl.core.agent.options import AgentOptions
 from mesosctl.core.agent.records import EXECUTORS, NOBODY, ExecutorEntry, put
 from mesosctl.core.agent.tasks import Framework, Phase, Task, Tasks
 from mesosctl.core.machine import Effect, Log, NewId, Now
@@ -50,7 +51,7 @@ class Handing:
         told: Callable[[Task], list[Effect]],
         new_id: NewId,
         agent_name: str,
-        root_tasks: bool,
+        options: AgentOptions,
     ) -> None:
         self._tasks = tasks
         self._executors = executors
@@ -58,7 +59,7 @@ class Handing:
         self._told = told
         self._new_id = new_id
         self._agent_name = agent_name
-        self._root_tasks = root_tasks
+        self._options = options
 
     # --- what the master asks for -----------------------------------------------------------------
     def launch(self, message: LaunchTasks, agent: AgentInfo, now: Now) -> list[Effect]:
@@ -86,7 +87,7 @@ class Handing:
         if framework.entry.removed or is_closing:
             state, reason, text = TaskState.DROPPED, Reason.FRAMEWORK_REMOVED, "never started: "
             text += "its agent shuts down" if is_closing else "its framework was removed"
-        elif not self._root_tasks and (info.command.user or agent.user) == "root":
+        elif not self._options.root_tasks and (info.command.user or agent.user) == "root":
             state, reason = TaskState.ERROR, Reason.NOT_PERMITTED
             text = f"agent {agent.name} runs no tasks of root (--no-root-tasks)"
         else:
@@ -268,7 +269,8 @@ class Handing:
                 message = RunTasks(info.framework_id, tuple(batch))
                 effects += self._sessions.send(executor.peer, message)
                 batch, size = [], 0
-            batch.append(ExecutorLaunch(task.entry.info, task.sandbox, task.container, env))
+            limit = self._options.limit_of(task.entry.info.command)
+            batch.append(ExecutorLaunch(task.entry.info, task.sandbox, task.container, env, limit))
             size += task_bytes
         effects += self._sessions.send(executor.peer, RunTasks(info.framework_id, tuple(batch)))
         for task in tasks:

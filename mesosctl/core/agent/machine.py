@@ -89,10 +89,10 @@ class AgentMachine:
             told,
             new_id,
             info.name,
-            options.root_tasks,
+            options,
         )
         self._streams = Streams(
-            self.tasks, self._data_sessions, self._stdin, self._refuse_data, info.name
+            self.tasks, self._data_sessions, self._stdin, self._refuse_data, info.name, options
         )
         self._retention = Retention(self.tasks, self._streams.is_read, options.log_keep_s)
         self._streams.gone_text = self._retention.text

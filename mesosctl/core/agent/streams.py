@@ -13,9 +13,10 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mesosctl.core.agent.effects import AllowKey, FileRead, ForgetKey, ReadFile
+from mesosctl.core.agent.options import AgentOptions
 from mesosctl.core.agent.stdin import StdinRelays
 from mesosctl.core.agent.tasks import Phase, Task, Tasks
 from mesosctl.core.machine import Effect, Now
@@ -66,12 +67,14 @@ class Streams:
         stdin: StdinRelays,
         refuse: Callable[[str, str, str, str], list[Effect]],
         agent_name: str,
+        options: AgentOptions,
     ) -> None:
         self._tasks = tasks
         self._sessions = sessions
         self._stdin = stdin
         self._refuse = refuse
         self._agent_name = agent_name
+        self._options = options
         # Key -> container -> until when.
         self._admitted: dict[str, dict[str, float]] = {}
         # Connection -> containers that it has used.
@@ -195,12 +198,12 @@ class Streams:
         reading.offset, reading.tail_lines = event.offset, -1
         over = event.at_end and (reading.final or not reading.follow)
         if over:
-            return self._end(reading, event.data, "")
+            return self._end(reading, event.data, dropped=event.dropped)
         effects: list[Effect] = []
         if event.data:
             reading.allowed -= len(event.data)
             reading.look_s = LOOK_FIRST_S
-            chunk = StreamChunk(reading.stream, event.offset, event.data)
+            chunk = self._chunk(reading, event.data, event.dropped)
             reading.offset += len(event.data)
             effects += self._sessions.send(reading.peer, chunk)
         if event.at_end:
@@ -222,11 +225,27 @@ class Streams:
         reading.look_at = now.mono + reading.look_s
         reading.look_s = min(reading.look_s * 2, LOOK_MAX_S)
 
+    def _chunk(self, reading: Reading, data: bytes, dropped: int) -> StreamChunk:
+        chunk = StreamChunk(reading.stream, reading.offset, data)
+        if not dropped:
+            return chunk
+        task = self._tasks.get(reading.container)
+        options = self._options
+        limit = options.limit_of(task.entry.info.command) if task else options.log_max_bytes
+        return replace(chunk, dropped=dropped, limit_bytes=limit)
+
     def _end(
-        self, reading: Reading, data: bytes, problem: str, removed: bool = False
+        self,
+        reading: Reading,
+        data: bytes,
+        problem: str = "",
+        removed: bool = False,
+        dropped: int = 0,
     ) -> list[Effect]:
         del self._readings[reading.token]
-        chunk = StreamChunk(reading.stream, reading.offset, data, True, problem[:500], removed)
+        chunk = replace(
+            self._chunk(reading, data, dropped), eof=True, problem=problem[:500], removed=removed
+        )
         return self._sessions.send(reading.peer, chunk)
 
     # --- writing ----------------------------------------------------------------------------------

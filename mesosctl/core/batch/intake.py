@@ -20,6 +20,7 @@ from mesosctl.limits import (
     ENV_VALUE_BYTES_MAX,
     FRAME_BYTES_MAX_BULK,
     KILL_GRACE_MAX_S,
+    LOG_MAX_BYTES_MIN,
     MEM_BYTES_MIN,
     NAME_BYTES_MAX,
     SCRIPT_BYTES_MAX,
@@ -118,6 +119,11 @@ def _check_amounts(spec: JobSpec) -> None:
     _need(0 <= spec.grace_s <= KILL_GRACE_MAX_S, f"the grace is over {KILL_GRACE_MAX_S:.0f}s")
     limit_s = spec.time_limit_s
     _need(limit_s is None or 0 < limit_s <= TIME_LIMIT_MAX_S, "the time limit is out of range")
+    least = LOG_MAX_BYTES_MIN
+    _need(
+        spec.log_max_bytes == 0 or least <= spec.log_max_bytes <= AMOUNT_MAX * 1024,
+        f"log-max is below {least >> 10}K",
+    )
     _need(0 <= spec.umask <= 0o777, "the umask is out of range")
 
 

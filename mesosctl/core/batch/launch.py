@@ -36,6 +36,7 @@ def task_info(job: Job, task: Task, framework_id: str, master: str) -> TaskInfo:
         stderr=stream_path(spec.stderr, job, task),
         append=spec.append,
         umask=spec.umask,
+        log_max_bytes=spec.log_max_bytes,
     )
     return TaskInfo(
         job.wire_id(task.position, task.attempt),

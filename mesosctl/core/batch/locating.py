@@ -109,6 +109,7 @@ class Locator:
             source,
             stdout=stream_path(spec.stdout, job, task),
             stderr=stream_path(spec.stderr, job, task),
+            log_max_bytes=spec.log_max_bytes,
         )
         asked = self._new_id()
         request.missing[asked] = len(request.sources)

@@ -15,6 +15,7 @@ from mesosctl.core.session import ClientSession
 from mesosctl.limits import CHUNK_BYTES, STREAM_WINDOW_BYTES
 from mesosctl.model.ids import FrameworkId, TaskId
 from mesosctl.model.tasks import Command
+from mesosctl.model.words import size_words
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.session import Refusal
 from mesosctl.protocol.messages.streams import (
@@ -38,6 +39,7 @@ class _Reading:
     unwritten: int = 0
     eof: bool = False
     closed: bool = False
+    dropped: bool = False
 
 
 @dataclass(slots=True)
@@ -153,8 +155,13 @@ class Streams:
     def _chunk(self, chunk: StreamChunk) -> list[Effect]:
         effects: list[Effect] = []
         for name, reading in self._reads.items():
-            if reading.stream != chunk.stream or reading.eof or chunk.offset > reading.offset:
+            gap = chunk.offset - reading.offset
+            if reading.stream != chunk.stream or reading.eof or gap > chunk.dropped:
                 continue
+            if gap > 0:
+                # What was between is not kept any more: the task has written more than its limit.
+                effects += self._dropped(name, reading, gap, chunk.limit_bytes)
+                reading.offset = chunk.offset
             data = chunk.data[reading.offset - chunk.offset :]
             reading.offset += len(data)
             reading.eof = chunk.eof
@@ -166,6 +173,13 @@ class Streams:
             if chunk.problem:
                 effects.append(Note(f"{name}: {chunk.problem}"))
         return effects
+
+    def _dropped(self, name: str, reading: _Reading, gap: int, limit_bytes: int) -> list[Effect]:
+        if reading.dropped:
+            return []
+        reading.dropped = True
+        text = f"{name}: {gap} bytes dropped (limit {size_words(limit_bytes)})"
+        return [Note(f"{text}; there may be more")]
 
     def written(self, event: Written) -> list[Effect]:
         """So much was written here: the agent may send as much more."""

@@ -164,13 +164,15 @@ class ExecutorRegistered(Message):
 class ExecutorLaunch:
     """A task with what the agent decided about it: where its sandbox is.
 
-    `sandbox` is an absolute path that exists; `container` is `<framework>/<task>`.
+    `sandbox` is an absolute path that exists; `container` is `<framework>/<task>`. `log_max_bytes`:
+    what each stream in the sandbox may occupy; 0: anything.
     """
 
     task: TaskInfo
     sandbox: str
     container: str
     env: dict[str, str] = field(default_factory=dict)
+    log_max_bytes: int = 0
 
 
 @message("run-tasks")

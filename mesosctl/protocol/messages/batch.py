@@ -154,6 +154,7 @@ class LogSource:
     """Where one attempt's streams are read. Empty `address`: see `problem`.
 
     `stdout` and `stderr` tell where each went instead of into the sandbox: a path, none, merge.
+    `log_max_bytes` is the job's own limit of each stream; 0: it has none.
     """
 
     task: TaskView
@@ -164,6 +165,7 @@ class LogSource:
     problem: str = ""
     stdout: str = ""
     stderr: str = ""
+    log_max_bytes: int = 0
 
 
 @message("log-sources")

@@ -36,7 +36,9 @@ class ReadStream(Message):
 class StreamChunk(Message):
     """Bytes at `offset`. `eof`: there are no more. `problem`: why it ends early (may be empty).
 
-    `removed`: the sandbox was removed after its retention; nothing will ever be there again.
+    `dropped`: so many bytes before these are not kept any more, because the stream has outgrown
+    `limit_bytes`; `offset` is beyond them. `removed`: the sandbox was removed after its retention;
+    nothing will ever be there again.
     """
 
     stream: int
@@ -45,6 +47,8 @@ class StreamChunk(Message):
     eof: bool = False
     problem: str = ""
     removed: bool = False
+    dropped: int = 0
+    limit_bytes: int = 0
 
 
 @message("stream-credit")
