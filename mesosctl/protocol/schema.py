@@ -30,26 +30,35 @@ def _same(value: Any) -> Any:
     return value
 
 
-@dataclasses.dataclass(slots=True)
-class _Field:
-    name: str
-    encode: Convert
-    decode: Convert
-    default: Any
-    required: bool
-
-
 _MISSING = object()
-_SCHEMAS: dict[type, list[_Field]] = {}
+
+
+@dataclasses.dataclass(slots=True)
+class _Schema:
+    """How one dataclass is written and read.
+
+    `writes`: name, converter (None: the value itself) and default, _MISSING where there is none.
+    `reads`: name and converter. `required`: the names that have to be there.
+    """
+
+    writes: tuple[tuple[str, Convert | None, Any], ...]
+    reads: tuple[tuple[str, Convert], ...]
+    required: frozenset[str]
+
+
+_SCHEMAS: dict[type, _Schema] = {}
 
 
 def to_plain(value: Any) -> dict[str, Any]:
     """The plain map of a dataclass instance; fields that equal their defaults are left out."""
+    cls = type(value)
+    schema = _SCHEMAS.get(cls) or _compile(cls)
     plain = {}
-    for field in _fields(type(value)):
-        held = getattr(value, field.name)
-        if field.required or held != field.default:
-            plain[field.name] = field.encode(held)
+    for name, encode, default in schema.writes:
+        held = getattr(value, name)
+        # Most defaults are one and the same object: comparing them would be most of the work.
+        if held is not default and (default is _MISSING or held != default):
+            plain[name] = held if encode is None else encode(held)
     return plain
 
 
@@ -60,40 +69,37 @@ def from_plain(cls: type[T], plain: Any) -> T:
     """
     if type(plain) is not dict:
         raise ValueError(f"{cls.__name__}: expected a map, got {type(plain).__name__}")
+    schema = _SCHEMAS.get(cls) or _compile(cls)
     values = {}
-    for field in _fields(cls):
-        held = plain.get(field.name, _MISSING)
-        if held is _MISSING:
-            if field.required:
-                raise ValueError(f"{cls.__name__}.{field.name} is missing")
-            continue
-        try:
-            values[field.name] = field.decode(held)
-        except ValueError as error:
-            raise ValueError(f"{cls.__name__}.{field.name}: {error}") from None
+    name = ""
+    try:
+        for name, decode in schema.reads:
+            if name in plain:
+                values[name] = decode(plain[name])
+    except ValueError as error:
+        raise ValueError(f"{cls.__name__}.{name}: {error}") from None
+    if len(values) < len(schema.reads) and not schema.required <= values.keys():
+        lacking = next(name for name, _ in schema.reads if name in schema.required - values.keys())
+        raise ValueError(f"{cls.__name__}.{lacking} is missing")
     return cls(**values)
 
 
-def _fields(cls: type) -> list[_Field]:
-    known = _SCHEMAS.get(cls)
-    if known is None:
-        known = _SCHEMAS[cls] = _compile(cls)
-    return known
-
-
-def _compile(cls: type) -> list[_Field]:
+def _compile(cls: type) -> _Schema:
     hints = typing.get_type_hints(cls)
-    compiled = []
+    writes: list[tuple[str, Convert | None, Any]] = []
+    reads: list[tuple[str, Convert]] = []
     for field in dataclasses.fields(cls):
         encode, decode = _converters(hints[field.name])
+        default: Any = _MISSING
         if field.default is not dataclasses.MISSING:
-            default, required = field.default, False
+            default = field.default
         elif field.default_factory is not dataclasses.MISSING:
-            default, required = field.default_factory(), False
-        else:
-            default, required = _MISSING, True
-        compiled.append(_Field(field.name, encode, decode, default, required))
-    return compiled
+            default = field.default_factory()
+        writes.append((field.name, None if encode is _same else encode, default))
+        reads.append((field.name, decode))
+    required = frozenset(name for name, _, default in writes if default is _MISSING)
+    made = _SCHEMAS[cls] = _Schema(tuple(writes), tuple(reads), required)
+    return made
 
 
 def _converters(hint: Any) -> tuple[Convert, Convert]:
@@ -117,12 +123,23 @@ def _converters(hint: Any) -> tuple[Convert, Convert]:
                 lambda value: None if value is None else decode(value),
             )
     if isinstance(hint, type) and issubclass(hint, StrEnum):
-        return _same, lambda value: hint(_decode_text(value))
+        return _same, _enum_converter(hint)
     if hint is Resources:
         return Resources.to_wire, Resources.from_wire
     if dataclasses.is_dataclass(hint):
         return to_plain, lambda value: from_plain(cast(type, hint), value)
     raise TypeError(f"no wire form for {hint!r}")
+
+
+def _enum_converter(hint: type[StrEnum]) -> Convert:
+    # Looking a member up by its value is several times as quick as calling the class.
+    members = {str(member): member for member in hint}
+
+    def decode(value: Any) -> StrEnum:
+        member = members.get(value) if type(value) is str else None
+        return hint(_decode_text(value)) if member is None else member
+
+    return decode
 
 
 def _tuple_converters(arguments: tuple[Any, ...]) -> tuple[Convert, Convert]:

@@ -36,7 +36,7 @@ KEYS: Mapping[str, Principal] = {
 }
 AGENT_TOTAL = Resources.parse("cpus:4;mem:4096")
 # Recounting the whole queue takes longer than all the rest of a pass.
-QUEUE_CHECK_EVERY = 8
+QUEUE_CHECK_EVERY = 25
 
 
 class Cluster:

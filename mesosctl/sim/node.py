@@ -32,12 +32,14 @@ if TYPE_CHECKING:
     from mesosctl.sim.world import World
 
 Row = dict[str, Any]
+CHECK_EVERY = 5
 
 
 class Node:
     """One process. `make` builds the machine from the disk; `deeds` carry out its role's effects.
 
-    `check_every`: its machine recounts itself in each so manieth pass; see Machine.check.
+    `check_every`: its machine recounts itself in each so manieth pass; see Machine.check. Most of
+    the time of a seed would go into it otherwise; what is wrong stays wrong for a few passes.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class Node:
         self.deeds: dict[type[Effect], Callable[[Any], None]] = {}
         self.restarts = True
         self.mortal = True
-        self.check_every = 1
+        self.check_every = CHECK_EVERY
         self._passes = 0
         self._tick_at: float | None = None
         self._paused = False
@@ -149,9 +151,10 @@ class Node:
             for judge in world.judges:
                 judge.saw(self, event, answer)
             effects += answer
-        deadline = machine.deadline()
-        if deadline is not None and deadline <= now.mono:
-            effects += machine.handle(Tick(), now)
+        if self._tick_at is not None and self._tick_at <= now.mono:
+            self._tick_at = None
+            if self._is_due(machine):
+                effects += machine.handle(Tick(), now)
         effects += machine.settle(now)
         self._passes += 1
         if self._passes % self.check_every == 0:
@@ -213,6 +216,10 @@ class Node:
             case _:
                 self.deeds[type(effect)](effect)
 
+    def _is_due(self, machine: Machine) -> bool:
+        deadline = machine.deadline()
+        return deadline is not None and deadline <= self.world.now.mono
+
     def _plan_tick(self) -> None:
         if self.machine is None:
             return
@@ -225,12 +232,13 @@ class Node:
         def tick() -> None:
             if self.life != life or self.machine is None or self._tick_at != deadline:
                 return
-            self._tick_at = None
-            wanted = self.machine.deadline()
             # A paused node looks at the time when it goes on.
-            if wanted is not None and wanted <= self.world.now.mono and not self._paused:
+            if self._paused:
+                return
+            self._tick_at = None
+            if self._is_due(self.machine):
                 self._pass([Tick()])
-            elif not self._paused:
+            else:
                 self._plan_tick()
 
         self.world.later(max(0.0, deadline - self.world.now.mono), tick)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mesosctl.model.jobs import JobSpec
 from mesosctl.sim.client import Wish
@@ -11,6 +11,7 @@ from mesosctl.sim.world import World
 
 TASK_MEM_BYTES = 256 << 20
 FAULTS_S = 90.0
+SMALL_FAULTS_S = 30.0
 
 
 @dataclass(slots=True)
@@ -49,14 +50,24 @@ def plan_of(seed: int, world: World) -> Plan:
         faults.strokes = [stroke for stroke in Stroke if chance.random() < 0.5]
     plan = Plan(chance.randint(1, 3), faults=faults)
     plan.agents_within_s = chance.choice([0.5, 60.0])
-    for number in range(chance.randint(3, 6)):
-        plan.wishes.append(_wish(seed, number, world))
+    jobs, counts = chance.randint(3, 6), [1, 3, 8, 20]
+    size = chance.random()
+    if size < 0.7:
+        # Most seeds are small: as many bugs are found in them for a third of the time.
+        plan = replace(plan, agents=chance.randint(1, 2), faults_s=SMALL_FAULTS_S)
+        plan.agents_within_s = chance.choice([0.5, 0.5, 20.0])
+        jobs, counts = chance.randint(1, 3), [1, 2, 5]
+        faults.stroke_mean_s = faults.stroke_mean_s and faults.stroke_mean_s / 2
+    elif size > 0.97:
+        plan = replace(plan, agents=chance.randint(4, 6))
+        jobs, counts = chance.randint(6, 10), [1, 8, 30]
+    plan.wishes = [_wish(seed, number, counts, plan, world) for number in range(jobs)]
     return plan
 
 
-def _wish(seed: int, number: int, world: World) -> Wish:
+def _wish(seed: int, number: int, counts: list[int], plan: Plan, world: World) -> Wish:
     chance = world.random
-    count = chance.choice([1, 3, 8, 20])
+    count = chance.choice(counts)
     kind = chance.random()
     job = JobSpec(
         name=f"job-{number}",
@@ -72,4 +83,4 @@ def _wish(seed: int, number: int, world: World) -> Wish:
         grace_s=2.0,
     )
     kill = chance.uniform(0.5, 20) if chance.random() < 0.2 else None
-    return Wish(f"request-{seed}-{number}", job, chance.uniform(0.0, FAULTS_S * 0.7), kill)
+    return Wish(f"request-{seed}-{number}", job, chance.uniform(0.0, plan.faults_s * 0.7), kill)

@@ -1,8 +1,10 @@
-"""One seed, from plan to verdict."""
+"""One seed, from plan to verdict; and many of them, in as many processes as are wanted."""
 
 from __future__ import annotations
 
+import multiprocessing
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mesosctl.errors import InvariantBroken
@@ -34,8 +36,22 @@ class Outcome:
     tally: dict[str, int] = field(default_factory=dict)
 
 
-def run_seed(seed: int) -> Outcome:
-    """Run one seed: faults first, then healing, then the verdict."""
+def run_seeds(first: int, count: int, jobs: int) -> Iterator[Outcome]:
+    """Run seeds in `jobs` processes; outcomes come in the order of the seeds."""
+    seeds = range(first, first + count)
+    if jobs <= 1 or count <= 1:
+        yield from map(run_seed, seeds)
+        return
+    # Forked, so that the patches of a test hold in the processes as well.
+    with multiprocessing.get_context("fork").Pool(jobs) as pool:
+        yield from pool.imap(run_seed, seeds, chunksize=max(1, min(8, count // (jobs * 4))))
+
+
+def run_seed(seed: int, story_lines: int | None = STORY_LINES) -> Outcome:
+    """Run one seed: faults first, then healing, then the verdict.
+
+    Of its story the last lines are kept, all of them for None.
+    """
     world = World(seed)
     plan = plan_of(seed, world)
     world.faults = plan.faults
@@ -55,7 +71,7 @@ def run_seed(seed: int) -> Outcome:
     return Outcome(
         seed,
         problem,
-        _gist(world.story),
+        _gist(world.story, story_lines),
         world.digest,
         len(world.story),
         len(cluster.history),
@@ -64,7 +80,7 @@ def run_seed(seed: int) -> Outcome:
     )
 
 
-def _gist(story: list[str]) -> tuple[str, ...]:
+def _gist(story: list[str], lines: int | None) -> tuple[str, ...]:
     """The end of the story without what only says that somebody is there."""
     told = [line for line in story if not any(dull in line for dull in _DULL)]
-    return tuple(told[-STORY_LINES:])
+    return tuple(told if lines is None else told[-lines:])

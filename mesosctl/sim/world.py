@@ -19,6 +19,7 @@ from mesosctl.sim.node import Node
 from mesosctl.sim.wire import Wire
 
 WALL_AT_START = 1_800_000_000.0
+DONE_EVERY = 8
 
 
 class Judge(Protocol):
@@ -50,6 +51,7 @@ class World:
         self.is_busy: Callable[[], bool] = lambda: False
         self.wire = Wire(self)
         self._time_s = 0.0
+        self._now = Now(0.0, WALL_AT_START)
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._planned = 0
         self._digest = hashlib.sha256()
@@ -58,7 +60,7 @@ class World:
     @property
     def now(self) -> Now:
         """The present of every node."""
-        return Now(self._time_s, WALL_AT_START + self._time_s)
+        return self._now
 
     @property
     def digest(self) -> str:
@@ -89,13 +91,21 @@ class World:
         heapq.heappush(self._heap, (self._time_s + delay_s, self._planned, deed))
 
     def run(self, until_s: float, done: Callable[[], bool] = lambda: False) -> None:
-        """Let everything happen up to `until_s`, or until `done()`."""
+        """Let everything happen up to `until_s`, or until `done()`, which is asked now and then."""
+        happened = 0
         while self._heap and self._heap[0][0] <= until_s:
-            self._time_s, _, deed = heapq.heappop(self._heap)
+            at_s, _, deed = heapq.heappop(self._heap)
+            self._set_time(at_s)
             deed()
-            if done():
+            happened += 1
+            if happened % DONE_EVERY == 0 and done():
                 return
-        self._time_s = max(self._time_s, until_s)
+        self._set_time(max(self._time_s, until_s))
+
+    def _set_time(self, at_s: float) -> None:
+        if at_s != self._time_s:
+            self._time_s = at_s
+            self._now = Now(at_s, WALL_AT_START + at_s)
 
     def chance(self, probability: float) -> bool:
         """Whether something of this probability happens now."""

@@ -33,7 +33,7 @@ from mesosctl.model.tasks import TERMINAL, Reason, StatusUpdate, TaskState, Usag
 from mesosctl.protocol.messages.framework import Reconcile
 from mesosctl.sim.seeds import run_seed
 
-SEEDS_MAX = 60
+SEEDS_MAX = 200
 Patch = pytest.MonkeyPatch
 _NOWHERE = Now(0.0, 0.0)
 
@@ -321,31 +321,31 @@ def id_from_master(patch: Patch) -> None:
 # Each with the first seed that finds it as plans are drawn today: it is tried before all others,
 # so that the tests are quick.
 MUTANTS = {
-    id_from_master: 25,
+    id_from_master: 111,
     offer_stays: 1,
     intent_not_kept: 1,
     intent_kept_late: 1,
     end_not_kept: 1,
-    kill_not_kept: 1,
+    kill_not_kept: 7,
     agent_acks_without_put: 1,
     server_ignores_gaps: 3,
-    client_ignores_gaps: 12,
+    client_ignores_gaps: 25,
     known_id_runs_again: 1,
     receiver_not_kept: 1,
-    dropped_before_return: 8,
-    unknown_is_gone: 1,
-    returned_agent_not_compared: 7,
-    once_runs_again: 1,
-    unreachable_runs_again: 21,
-    attempt_ignored: 22,
-    never_asks: 2,
-    released_twice: 1,
+    dropped_before_return: 17,
+    unknown_is_gone: 14,
+    returned_agent_not_compared: 4,
+    once_runs_again: 21,
+    unreachable_runs_again: 14,
+    attempt_ignored: 15,
+    never_asks: 14,
+    released_twice: 3,
     end_before_empty: 1,
-    gone_before_empty: 1,
+    gone_before_empty: 17,
     forgotten_before_ack: 1,
-    never_resent: 1,
-    executor_keeps_no_updates: 1,
-    second_job: 3,
+    never_resent: 3,
+    executor_keeps_no_updates: 14,
+    second_job: 1,
 }
 
 
