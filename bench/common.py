@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -75,7 +76,13 @@ def tell(name: str, figures: dict[str, Any]) -> None:
     """Print one JSON object: what was measured, where, and the figures."""
     from mesosctl import __version__
 
-    machine = {"cpus": os.cpu_count(), "kernel": platform.release(), "python": sys.version[:6]}
+    machine = {
+        "cpus": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": sys.version[:6],
+        # Of the last minute: with more than there are CPUs, times say little.
+        "load": round(os.getloadavg()[0], 1),
+    }
     told = {"benchmark": name, "version": __version__, "machine": machine, "figures": figures}
     print(json.dumps(told, indent=2), flush=True)
 
@@ -107,14 +114,15 @@ class Cluster:
     """A master with its batch framework and one agent, in a temporary directory.
 
     Use as a context manager: entering waits until jobs are taken, leaving stops and removes all.
+    Empty `resources`: no agent.
     """
 
     def __init__(self, resources: str, *options: str) -> None:
         self.base = Path(tempfile.mkdtemp(prefix="mesosctl-bench-"))
         self._resources = resources
         self._options = options
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self._agent_words: list[str] = []
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._words: dict[str, list[str]] = {}
         self.command = installed()
         kept = {name: text for name, text in os.environ.items() if not name.startswith("MESOSCTL_")}
         self.environment = {
@@ -153,43 +161,54 @@ class Cluster:
         """The daemons: master, framework, agent, executor, spawner."""
         from mesosctl.storage.lock import holder
 
-        master, agent = (process.pid for process in self._processes)
         framework = holder(self.base / "master" / "framework")
-        executors = _children(agent)
+        agents = [self._processes["agent"].pid] if "agent" in self._processes else []
+        executors = [child for agent in agents for child in _children(agent)]
         return {
-            "master": [master],
+            "master": [self._processes["master"].pid],
             "framework": [framework] if framework else [],
-            "agent": [agent],
+            "agent": agents,
             "executor": executors,
             "spawner": [child for executor in executors for child in _children(executor)],
         }
+
+    def kill(self, name: str) -> None:
+        """kill -9 of `master` or `agent`, and wait until it is gone."""
+        self._processes[name].kill()
+        self._processes[name].wait()
+
+    def again(self, name: str) -> None:
+        """Start a killed daemon with the same words."""
+        self._daemon(name)
 
     # --- starting and stopping --------------------------------------------------------------------
 
     def _start(self) -> None:
         key = self.base / "master" / "bench.key"
-        work = str(self.base / "master")
         listen = ["--listen", "tcp://127.0.0.1:0", "--cluster", "bench"]
-        self._daemon("master", *listen, "--work-dir", work, *self._options)
-        self._until(key.exists, "the master starts")
-        words = ["agent", "--name", "bench", "--resources", self._resources]
-        place = ["--work-dir", str(self.base / "agent"), "--cgroup-root", self.base.name]
-        self._agent_words = [*words, *place]
-        self._daemon(*self._agent_words)
-        self._until(lambda: "registered" in self._try("agents").stdout, "the agent registers")
+        work = ["--work-dir", str(self.base / "master")]
+        self._words["master"] = ["master", *listen, *work, *self._options]
+        self._daemon("master")
+        self._until(lambda: _address(key), "the master starts")
+        # One that is started again has to be where everybody looks for it.
+        self._words["master"][2] = _address(key)
+        if self._resources:
+            words = ["agent", "--name", "bench", "--resources", self._resources]
+            place = ["--work-dir", str(self.base / "agent"), "--cgroup-root", self.base.name]
+            self._words["agent"] = [*words, *place]
+            self._daemon("agent")
+            self._until(lambda: "registered" in self._try("agents").stdout, "the agent registers")
         self._until(lambda: self._try("jobs").returncode == 0, "the framework starts")
 
-    def _daemon(self, *words: str) -> None:
-        with (self.base / f"{words[0]}.log").open("wb") as log:
-            self._processes.append(
-                subprocess.Popen(
-                    [*self.command, *words],
-                    env=self.environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
+    def _daemon(self, name: str) -> None:
+        with (self.base / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [*self.command, *self._words[name]],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def _try(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -205,28 +224,38 @@ class Cluster:
     def _until(self, look: Any, what: str) -> None:
         end = time.monotonic() + READY_S
         while not look():
-            if time.monotonic() > end or any(one.poll() is not None for one in self._processes):
+            if time.monotonic() > end or any(
+                one.poll() is not None for one in self._processes.values()
+            ):
                 logs = "\n".join(path.read_text()[-2000:] for path in self.base.glob("*.log"))
                 raise RuntimeError(f"not within {READY_S:g} s: {what}\n{logs}")
             time.sleep(LOOK_S)
 
     def _stop(self) -> None:
-        for process in reversed(self._processes):
+        for name, process in reversed(self._processes.items()):
             process.terminate()
             try:
                 process.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            if self._agent_words:
+            if name == "agent":
                 # A run of the agent that is for nothing but the end of what the first one left.
-                self._try(*self._agent_words, "--recover", "cleanup")
-                self._agent_words = []
+                self._try(*self._words[name], "--recover", "cleanup")
         for top in (CGROUPS / self.base.name, *CGROUPS.glob(f"*/{self.base.name}")):
             for path in sorted((top, *top.glob("**")), reverse=True):
                 if path.is_dir():
                     path.rmdir()
         shutil.rmtree(self.base, ignore_errors=True)
+
+
+def _address(key: Path) -> str:
+    """Where the master listens that wrote this key file; empty before."""
+    try:
+        address = str(tomllib.loads(key.read_text())["master"])
+    except (OSError, KeyError, tomllib.TOMLDecodeError):
+        return ""
+    return "" if address.endswith(":0") else address
 
 
 def _children(pid: int) -> list[int]:

@@ -28,9 +28,13 @@ HEARTBEAT_S = 5.0
 # Silence for so many heartbeats ends a session, on either side.
 HEARTBEATS_MISSED_MAX = 3
 AGENT_TIMEOUT_S = HEARTBEAT_S * HEARTBEATS_MISSED_MAX
-# First retry within this window, doubling up to the maximum; all jittered.
-RECONNECT_FIRST_S = 0.2
-RECONNECT_MAX_S = 10.0
+# First retry within this window, doubling up to the maximum; all jittered. Where nobody listens a
+# retry costs next to nothing, and a master that was started again has to be found soon (3 s until
+# it is offering again); so the maximum is short, and grows with the cluster (RECONNECT_EACH_S).
+RECONNECT_FIRST_S = 0.1
+RECONNECT_MAX_S = 0.5
+# What one agent's handshake costs a master: so many times that is the window in which all return.
+RECONNECT_EACH_S = 0.002
 # A master that does not lead and knows of none that does is asked again within this time.
 NO_LEADER_MAX_S = 1.0
 # A command waits so long for its answer unless --request-timeout says otherwise.

@@ -89,9 +89,13 @@ class Send(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Open(Effect):
-    """Open a fresh connection for the link of this name, dropping the one before with its queue."""
+    """Open a fresh connection for the link of this name, dropping the one before with its queue.
+
+    `spread_s`: the window over which all that do so at once should spread their attempts.
+    """
 
     link: str
+    spread_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from mesosctl.limits import (
     HEARTBEAT_S,
     HEARTBEATS_MISSED_MAX,
     NO_LEADER_MAX_S,
+    RECONNECT_EACH_S,
     RECONNECT_FIRST_S,
     RECONNECT_MAX_S,
 )
@@ -199,16 +200,16 @@ class ClientSession:
         self._ping_at = now.mono + self.heartbeat_s
         self._open_at = None
         self.confirmed = False
-        return [Open(self.link), *self.send(self._hello())]
+        return [Open(self.link, self.spread_s), *self.send(self._hello())]
 
     def confirm(self, now: Now, agents: int = 1) -> None:
         """The other side took our introduction: later losses start with a short back-off again.
 
-        `agents` sizes the window for the next reconnect: 2 ms of a master's core for each.
+        `agents` sizes the window for the next reconnect.
         """
         self.confirmed = True
         self._backoff_s = RECONNECT_FIRST_S
-        self.spread_s = agents * 0.002
+        self.spread_s = agents * RECONNECT_EACH_S
 
     def send(self, message: Message) -> list[Effect]:
         """The effect that sends `message` in the present session; none when there is none."""
@@ -265,7 +266,7 @@ class ClientSession:
         chance = int(self._new_id()[:8], 16) / 0x100000000
         wait_s = self._backoff_s * (0.5 + chance / 2) + self.spread_s * chance
         self._open_at = now.mono + wait_s
-        self._backoff_s = min(self._backoff_s * 2, RECONNECT_MAX_S)
+        self._backoff_s = min(self._backoff_s * 2, max(RECONNECT_MAX_S, self.spread_s))
         return [Close(self.link), *self._on_lost(now)]
 
     def _move(self, now: Now) -> list[Effect]:

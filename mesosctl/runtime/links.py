@@ -87,6 +87,8 @@ class Link:
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
         self._lost = False
+        # See Open: how wide the attempts of all that connect there at once should be spread.
+        self.spread_s = 0.0
         # Handshakes that failed in a row; one alone may be a server that just went away.
         self.failures = 0
         # What the other side said of itself that explains why it does not answer.
@@ -164,8 +166,10 @@ class Link:
             socket.connect_timeout = _NEXT_PLACE_MS
         socket.routing_id = secrets.token_bytes(_NAME_BYTES)
         socket.immediate = True
-        socket.reconnect_ivl = int(RECONNECT_FIRST_S * 1000)
-        socket.reconnect_ivl_max = int(RECONNECT_MAX_S * 1000)
+        # libzmq adds a random part of up to the first figure to each.
+        first_s = RECONNECT_FIRST_S + self.spread_s
+        socket.reconnect_ivl = int(first_s * 1000)
+        socket.reconnect_ivl_max = int(max(RECONNECT_MAX_S, first_s) * 1000)
         if self.spec.keys is not None:
             socket.curve_serverkey = self.spec.server_key.encode("ascii")
             socket.curve_publickey = self.spec.keys.public.encode("ascii")

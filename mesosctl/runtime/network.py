@@ -232,6 +232,7 @@ class Network:
         if link is None:
             raise InvariantBroken(f"no link is called {effect.link!r}")
         self._close_link(link)
+        link.spread_s = effect.spread_s
         link.open()
         # A loss of the connection before must not be taken for one of the new connection.
         self._lost.pop(link.name, None)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from mesosctl.core.machine import Close, Effect, Now, Open, Received, Send
 from mesosctl.core.session import ClientSession, ServerSessions
-from mesosctl.limits import HEARTBEAT_S, HEARTBEATS_MISSED_MAX
+from mesosctl.limits import HEARTBEAT_S, HEARTBEATS_MISSED_MAX, RECONNECT_EACH_S, RECONNECT_MAX_S
 from mesosctl.protocol.codec import decode, encode
 from mesosctl.protocol.envelope import Envelope
 from mesosctl.protocol.messages.base import Message
@@ -104,6 +104,31 @@ def test_a_reset_leads_to_a_new_session_after_a_pause() -> None:
     [hello_again] = sent(again)
     assert hello_again.session != hello.session
     assert hello_again.seq == 1
+
+
+def longest_pause(agents: int) -> float:
+    """The longest wait for the next session when nobody answers for a long time."""
+    one = client()
+    one.start(at(0))
+    one.confirm(at(0), agents)
+    longest, time = 0.0, 0.0
+    for _ in range(20):
+        time += SILENCE_S
+        one.lose(at(time))
+        due = one.deadline()
+        assert due is not None
+        longest = max(longest, due - time)
+        opened = one.tick(at(due))
+        assert Open("master", one.spread_s) in opened
+        time = due
+    return longest
+
+
+def test_the_pause_before_a_session_grows_with_the_cluster_only() -> None:
+    """A small cluster waits a second for a master that was away for long, a large one is spread."""
+    assert longest_pause(100) < 1.0
+    window_s = 10_000 * RECONNECT_EACH_S
+    assert RECONNECT_MAX_S < window_s / 2 <= longest_pause(10_000) <= window_s * 2
 
 
 def test_messages_of_an_older_session_are_not_believed() -> None:
