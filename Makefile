@@ -18,7 +18,7 @@ PYTHON_DIRS = mesosctl tests tools $(wildcard bench examples)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all lint style format imports types check docs man bench clean python-is-fit
+.PHONY: help demo test test-all lint style format imports types check docs man bench chaos clean python-is-fit
 
 # A stamp holds the path for which it was made: scripts of a virtual environment name it, so a
 # checkout that was moved, or whose Python is gone, gets a new one.
@@ -68,6 +68,10 @@ man: $(DEV) ## Write man/ and completions/ anew from the commands.
 
 bench: $(INSTALLED) ## Throughput, latency, submission, start-up time, idle cost: JSON, one object each.
 	@for name in startup latency submission throughput idle; do $(BIN)/python "bench/$$name.py" || exit 1; done
+
+# "make chaos CHAOS_ARGS='--seconds 600 --jobs 10000 --seed 7'" repeats what the seed 7 does.
+chaos: $(DEV) ## Kills, stops and cuts on a cluster of real processes for a minute; prints its seed.
+	@$(BIN)/python -m tests.faults.chaos $(CHAOS_ARGS)
 
 clean: ## Remove everything that make, pip and the tools have made.
 	@rm -rf "$(VENV)" .ci/out build dist .mypy_cache .ruff_cache .pytest_cache \

@@ -41,7 +41,7 @@ LEAST = {
     "late message with tasks": 10,
     "message of a dead process": 10,
     "message to a next life": 50,
-    "register-agent": 300,
+    "register-agent": 250,
     "subscribe": 100,
     "register-executor": 300,
 }
