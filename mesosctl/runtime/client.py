@@ -262,7 +262,7 @@ class Client:
             raise Refused(
                 f"{where(self._link)} belongs to another cluster", "check the address and the key"
             )
-        check_link(self._link)
+        check_link(self._link, was_heard=self._heard > 0)
         if self._never_connected_s() > max(self.connect_timeout_s, patience_s):
             raise Unreachable(why_silent(self._link, 0.0), "is it running?")
 

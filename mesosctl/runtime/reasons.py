@@ -46,13 +46,17 @@ def _check_host(address: str) -> None:
         ) from None
 
 
-def check_link(link: Link) -> None:
-    """Raise Refused or Unreachable when this link will not come up however long one waits."""
+def check_link(link: Link, *, was_heard: bool) -> None:
+    """Raise Refused or Unreachable when this link will not come up however long one waits.
+
+    `was_heard`: the right one has answered there before. Then connections that end before they say
+    anything are those of a proxy whose other side is away for a while, or of one that is starting.
+    """
     if link.state is LinkState.REFUSED:
         raise Refused(
             f"{where(link)} does not know our key", "ask its operator for one: mesosctl keygen NAME"
         )
-    if link.failures >= _FAILURES_MAX:
+    if link.failures >= _FAILURES_MAX and not was_heard:
         raise Unreachable(
             f"{where(link)} does not answer as expected: {link.state.value}",
             "check the address, and the server key in the key file",

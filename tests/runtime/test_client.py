@@ -24,6 +24,7 @@ from mesosctl.runtime.client import Client, Hub, Reopened
 from mesosctl.runtime.loop import Loop
 from mesosctl.runtime.sockets import ServerSpec
 from mesosctl.storage.keys import KeyPair, make_keypair
+from tests.faults.proxy import Proxy
 
 pytestmark = pytest.mark.integration
 SERVER = make_keypair()
@@ -342,6 +343,23 @@ def test_what_comes_unasked_is_in_the_inbox(serve: Serve, hub: Hub) -> None:
     assert hub.wait(lambda: client.inbox, 10.0)
     assert list(client.inbox) == [chunk]
     assert not hub.wait(lambda: False, 0.01)
+
+
+def test_one_that_was_heard_before_is_waited_for_behind_a_proxy(serve: Serve, hub: Hub) -> None:
+    """A proxy takes connections, and ends them, while what stands behind it is away."""
+    with Proxy(serve(done).address) as proxy:
+        client = connect(hub, proxy.address)
+        assert client.request(WhoIs("a")) == Done(1, "a")
+        proxy.cut()
+        ask, before = client.ask(WhoIs("b")), proxy.accepted
+
+        def tried_often() -> bool:
+            client.check()
+            return proxy.accepted >= before + 4
+
+        assert hub.wait(tried_often, 30.0)
+        proxy.resume()
+        assert hub.wait(lambda: bool(ask.replies), 30.0)
 
 
 def test_heartbeats_keep_a_long_wait_alive(
