@@ -99,6 +99,7 @@ _mesosctl_kind()
         master\ --agent-timeout) kind="any" ;;
         master\ --weights) kind="any" ;;
         master\ --priorities) kind="any" ;;
+        master\ --zk) kind="any" ;;
         master\ --parent) kind="any" ;;
         agent\ --name) kind="any" ;;
         agent\ --resources) kind="any" ;;
@@ -205,7 +206,7 @@ _mesosctl_kind()
 _mesosctl_options()
 {
     case $1 in
-        master) echo "--listen --advertise --work-dir --cluster --allocator --allocation-interval --offer-timeout --agent-timeout --weights --priorities --no-framework --quiet-start --parent --check" ;;
+        master) echo "--listen --advertise --work-dir --cluster --allocator --allocation-interval --offer-timeout --agent-timeout --weights --priorities --zk --no-framework --quiet-start --parent --check" ;;
         agent) echo "--name --resources --reserve --attributes --isolation --listen --advertise --no-root-tasks --cgroup-root --work-dir --recover --log-keep --log-max --check --ends-tasks --parent" ;;
         framework) echo "--name -R --role --work-dir --listen --advertise --failover-timeout --filter" ;;
         local) echo "--agents --cpus --mem --isolation --keep" ;;

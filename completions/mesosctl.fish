@@ -51,6 +51,7 @@ complete -c mesosctl -n '__fish_seen_subcommand_from master' -l offer-timeout -r
 complete -c mesosctl -n '__fish_seen_subcommand_from master' -l agent-timeout -r -d 'Call an agent unreachable after so long without a sign of life'
 complete -c mesosctl -n '__fish_seen_subcommand_from master' -l weights -r -d 'Weights of roles, as in web=2,db=1; 1 for all others'
 complete -c mesosctl -n '__fish_seen_subcommand_from master' -l priorities -r -d 'Priorities of roles for the allocation module priority; 0 for all others'
+complete -c mesosctl -n '__fish_seen_subcommand_from master' -l zk -r -d 'Be one of several masters: leadership and registry are at zk://HOST,HOST/PATH'
 complete -c mesosctl -n '__fish_seen_subcommand_from master' -l no-framework -d 'Start no batch framework; somebody else runs one'
 complete -c mesosctl -n '__fish_seen_subcommand_from master' -l quiet-start -d 'Do not write local.json'
 complete -c mesosctl -n '__fish_seen_subcommand_from master' -l parent -r -d 'End when this process, which started it, ends'

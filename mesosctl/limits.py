@@ -35,6 +35,14 @@ RECONNECT_FIRST_S = 0.1
 RECONNECT_MAX_S = 0.5
 # What one agent's handshake costs a master: so many times that is the window in which all return.
 RECONNECT_EACH_S = 0.002
+# How long ZooKeeper keeps the seat of a leader that it does not hear: the least that a server with
+# its usual tick of 2 s grants, and two thirds of the time in which a cluster has another leader.
+ZK_SESSION_S = 4.0
+# A leader proves that often that it is one; a majority of the servers writes to disk each time.
+ZK_PULSE_S = 1.0
+# Those who only watch are in no hurry; a watch that was lost is made up for by looking again.
+ZK_WATCH_SESSION_S = 10.0
+ZK_LOOK_S = 2.0
 # A master that does not lead and knows of none that does is asked again within this time.
 NO_LEADER_MAX_S = 1.0
 # A command waits so long for its answer unless --request-timeout says otherwise.

@@ -43,8 +43,8 @@ from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesosctl.model.tasks import StatusUpdate, TaskInfo
 from mesosctl.protocol.messages.agent import TaskKill
 from mesosctl.runtime.ids import new_id
-from mesosctl.runtime.links import LinkSpec
 from mesosctl.runtime.loop import Loop
+from mesosctl.runtime.masters import link_to_master
 from mesosctl.storage.keys import load_key
 
 LINK = "master"
@@ -86,7 +86,8 @@ class Scheduler:
 class Driver:
     """A framework's connection to a master.
 
-    `master` is an address like `tcp://127.0.0.1:5050`, `key` the path of a key file. `user` is whom
+    `master` is an address like `tcp://127.0.0.1:5050`, several of them with commas between, or
+    `zk://HOST,HOST/PATH` (needs the extra `zk`); `key` is the path of a key file. `user` is whom
     tasks run as (default: whoever runs this). `framework_id`: the id of an earlier run to come back
     under. Raises Refused for a bad key file, UsageError for a bad address.
     """
@@ -115,7 +116,7 @@ class Driver:
         )
         self._machine = _Machine(self, scheduler, info, demand, suppressed)
         self._loop = Loop(self._machine, role=name)
-        self._loop.link(LINK, LinkSpec(master, held.pair, held.server_key))
+        link_to_master(self._loop, LINK, master, held)
 
     @property
     def framework_id(self) -> FrameworkId:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from mesosctl.errors import PeerError, Unreachable
+from mesosctl.model.masters import is_zk, parse_zk
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.query import FindFramework, FrameworkFound
 from mesosctl.runtime.client import Client, Hub
@@ -51,6 +52,7 @@ class Cluster:
         self.timeout_s = found.request_timeout
         self.hub = Hub()
         self._master: Client | None = None
+        self._at = ""
         self._framework: Client | None = None
         self._where: tuple[str, str] = ("", "")
 
@@ -66,9 +68,29 @@ class Cluster:
         self, message: Message, kind: type[Answer], timeout_s: float | None = None
     ) -> Answer:
         """The leading master's answer, whichever of several that is. Raises as `request`."""
-        if self._master is None:
-            self._master = self._connect(self.masters, self.key.server_key, "the master")
-        return expect(self._master.request(message, timeout_s), kind)
+        master = self._master or self._meet_master(self._leader())
+        try:
+            return expect(master.request(message, timeout_s), kind)
+        except Unreachable:
+            if not is_zk(self.masters) or (leader := self._leader()) == self._at:
+                raise
+        # Another one leads by now.
+        return expect(self._meet_master(leader).request(message, timeout_s), kind)
+
+    def _leader(self) -> str:
+        """Where to look for the leader: the list itself, or what ZooKeeper says."""
+        if not is_zk(self.masters):
+            return self.masters
+        from mesosctl.runtime.zk_watch import find_leader
+
+        return find_leader(parse_zk(self.masters), self.timeout_s)
+
+    def _meet_master(self, address: str) -> Client:
+        if self._master is not None:
+            self._master.close()
+        self._at = address
+        self._master = self._connect(address, self.key.server_key, "the master")
+        return self._master
 
     def _connect(self, address: str, server_key: str, name: str) -> Client:
         return self.hub.connect(

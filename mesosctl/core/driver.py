@@ -132,6 +132,7 @@ class FrameworkDriver:
         link: str = "master",
         suppressed: bool = False,
         demand: Demand | None = None,
+        epoch: int = 0,
     ) -> None:
         self.info = info
         self.link = link
@@ -139,6 +140,8 @@ class FrameworkDriver:
         self._suppressed = suppressed
         self._demand = demand
         self._session = ClientSession(link, self._hello, self._session_lost, new_id)
+        # The highest that its owner has heard of, in this process or an earlier one.
+        self._session.epoch = epoch
         self._lost = False
         self._known = False
 
@@ -146,6 +149,11 @@ class FrameworkDriver:
     def framework_id(self) -> FrameworkId:
         """The id the master gave, empty before the first subscription."""
         return self.info.framework_id
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the master that spoke last; what has a lower one is ignored."""
+        return self._session.epoch
 
     @property
     def is_registered(self) -> bool:

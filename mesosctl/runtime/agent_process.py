@@ -30,9 +30,9 @@ from mesosctl.runtime import probe
 from mesosctl.runtime.agent_deeds import AgentDeeds, Executing, Places
 from mesosctl.runtime.endpoints import parse_address
 from mesosctl.runtime.ids import new_id
-from mesosctl.runtime.links import LinkSpec
 from mesosctl.runtime.logs import Logger
 from mesosctl.runtime.loop import Loop
+from mesosctl.runtime.masters import link_to_master
 from mesosctl.runtime.sockets import ServerSpec
 from mesosctl.storage.keys import KeyFile, load_key, load_or_make_server_key
 from mesosctl.storage.locations import private_dir, runtime_dir, socket_path, state_dir
@@ -270,7 +270,7 @@ def _connect(
     bound = loop.bind(DATA_PREFIX.rstrip(":"), ServerSpec(settings.listen, own, DOMAIN))
     address = _advertised(settings.advertise, bound)
     machine.info = replace(machine.info, address=address, public_key=own.public)
-    loop.link(MASTER, LinkSpec(master, key.pair, key.server_key))
+    link_to_master(loop, MASTER, master, key)
     loop.log("info", f"data at {address}; connecting to {master}")
 
 

@@ -22,8 +22,8 @@ from mesosctl.limits import FAILOVER_TIMEOUT_S, REFUSE_S
 from mesosctl.model.cluster import FrameworkInfo
 from mesosctl.model.ids import FrameworkId, is_ident, is_role
 from mesosctl.runtime.ids import new_id
-from mesosctl.runtime.links import LinkSpec
 from mesosctl.runtime.loop import Loop
+from mesosctl.runtime.masters import link_to_master
 from mesosctl.runtime.sockets import ServerSpec
 from mesosctl.storage.keys import KeyFile, load_key, load_or_make_server_key
 from mesosctl.storage.locations import private_dir, state_dir
@@ -96,7 +96,7 @@ def _run(
     address = _bind(loop, options.listen, own, work_dir / "address")
     told = options.advertise or _reachable(address)
     machine.listen_at(told, own.pair.public)
-    loop.link(LINK, LinkSpec(master, key.pair, key.server_key))
+    link_to_master(loop, LINK, master, key)
     loop.on_refused(lambda link, why: _refused(loop, why))
     loop.log("info", f"commands are served on {told}, the master is {master}")
     return loop.run()

@@ -7,6 +7,8 @@ Rules:
 - What a peer sends can make it lose its connection, never stop the loop. What we get wrong
   ourselves (an exception in the machine or in a deed) stops the process with a traceback and exit
   code 70; storage that fails stops it with one line and exit code 1.
+- A loop with a gate (a master among several) does nothing more once that raises: it is asked when
+  events have come, before they are made durable, and again before anything is sent.
 - No thread but the caller's: signals, timers, children and other descriptors come through the poll.
 """
 
@@ -16,6 +18,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -79,7 +82,7 @@ def system_now() -> Now:
 class Loop:
     """Runs `machine` until it stops; see the module's rules.
 
-    Everything may also be called by deeds while the loop runs; only `post` by other threads.
+    Everything may also be called by deeds while the loop runs; `post` and `call` by other threads.
     """
 
     def __init__(
@@ -90,8 +93,12 @@ class Loop:
         store: Store | None = None,
         clock: Callable[[], Now] = system_now,
         log: Callable[[str, str], None] | None = None,
+        gate: Callable[[], None] = lambda: None,
     ) -> None:
         self.machine = machine
+        self._gate = gate
+        self._calls: deque[Callable[[], Iterable[Event]]] = deque()
+        self._abandoned = False
         self.counters = Counters()
         self.log = log or Logger(role or "mesosctl")
         self._store = store
@@ -185,6 +192,20 @@ class Loop:
         if threading.get_ident() != self._thread:
             self._wakeup.wake()
 
+    def call(self, deed: Callable[[], Iterable[Event]]) -> None:
+        """Call `deed` in the loop's own thread, posting its events. Any thread may call this."""
+        self._calls.append(deed)
+        self._wakeup.wake()
+
+    def move(self, link: str, address: str) -> None:
+        """Lead a link elsewhere from now on, without a pause; empty: nobody is to be found."""
+        self._network.move(link, address)
+
+    def abandon(self, exit_code: int = 0) -> None:
+        """End after this pass with this code, dropping what waits to be sent."""
+        self._exit_code = exit_code
+        self._abandoned = True
+
     def state_of(self, link: str) -> LinkState:
         """How far the connection of this link came."""
         return self._network.state_of(link)
@@ -200,8 +221,9 @@ class Loop:
             with self._wakeup.signals():
                 while self._exit_code is None:
                     self.run_pass()
-            linger_ms = int(STOP_LINGER_S * 1000)
-            self._flush_last()
+            if not self._abandoned:
+                linger_ms = int(STOP_LINGER_S * 1000)
+                self._flush_last()
         except MesosctlError as error:
             self._exit_code = error.exit_code
             if isinstance(error, InvariantBroken):
@@ -221,7 +243,10 @@ class Loop:
         self.counters.passes += 1
         network = self._network
         self._sources.poll(self._wait_s(wait_max_s))
+        self._gate()
         network.take_leftovers()
+        while self._calls:
+            network.events.extend(self._calls.popleft()())
         self._take_timers()
         events = list(network.events)
         network.events.clear()
@@ -238,7 +263,7 @@ class Loop:
         self._carry_out(effects)
 
     def _wait_s(self, wait_s: float) -> float:
-        if self._network.events or self._network.is_unsettled:
+        if self._network.events or self._network.is_unsettled or self._calls:
             return 0.0
         if self._network.is_waiting:
             wait_s = min(wait_s, FLUSH_S)
@@ -269,9 +294,11 @@ class Loop:
         self._network.events.extend(Signalled(number) for number in self._wakeup.take())
 
     def _carry_out(self, effects: list[Effect]) -> None:
+        self._gate()
         kept = [effect for effect in effects if isinstance(effect, Put | Delete)]
         if kept:
             self._commit(kept)
+            self._gate()
         for effect in effects:
             deed = self._deeds.get(type(effect))
             if deed is not None:

@@ -11,21 +11,27 @@ import getpass
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mesosctl import __version__
 from mesosctl.allocation.base import Allocator
 from mesosctl.core.machine import Event
 from mesosctl.core.master import KeysChanged, MasterMachine, RoleSettings
+from mesosctl.errors import MesosctlError
 from mesosctl.limits import AGENT_TIMEOUT_S, ALLOCATION_INTERVAL_S, OFFER_TIMEOUT_S
 from mesosctl.model.cluster import Principal
 from mesosctl.model.ids import AgentId
+from mesosctl.model.masters import ZkPlace
 from mesosctl.plugins import make_allocator
 from mesosctl.runtime.child import FrameworkChild
 from mesosctl.runtime.ids import new_id
+from mesosctl.runtime.logs import Logger
 from mesosctl.runtime.loop import Loop
+from mesosctl.runtime.seats import Seats, check_place
 from mesosctl.runtime.sockets import ServerSpec
+from mesosctl.runtime.zk_election import Seat
+from mesosctl.runtime.zk_store import ZkStore
 from mesosctl.storage.keys import (
     AuthorizedKeys,
     KeyFile,
@@ -49,7 +55,10 @@ AUTHORIZED = "authorized_keys.toml"
 
 @dataclass(frozen=True, slots=True)
 class MasterOptions:
-    """What `mesosctl master` was told. Times in seconds; `work_dir` None: the usual place."""
+    """What `mesosctl master` was told. Times in seconds; `work_dir` None: the usual place.
+
+    `zk`: where in ZooKeeper leadership and registry are; then no batch framework is started.
+    """
 
     listen: str = "tcp://127.0.0.1:5050"
     advertise: str = ""
@@ -61,6 +70,7 @@ class MasterOptions:
     agent_timeout_s: float = AGENT_TIMEOUT_S
     with_framework: bool = True
     announce: bool = True
+    zk: ZkPlace | None = None
     roles: Mapping[str, RoleSettings] = field(default_factory=dict)
 
 
@@ -72,6 +82,8 @@ def run_master(options: MasterOptions) -> int:
     allocator = make_allocator(options.allocator)
     work_dir = private_dir(options.work_dir or state_dir("master"))
     with DirectoryLock.take(work_dir):
+        if options.zk is not None:
+            return _run_among_several(options, options.zk, work_dir)
         store = SqliteStore.open(work_dir, "master", STATE_VERSION)
         try:
             return _run(options, allocator, work_dir, store)
@@ -79,13 +91,50 @@ def run_master(options: MasterOptions) -> int:
             store.close()
 
 
-def _run(options: MasterOptions, allocator: Allocator, work_dir: Path, store: SqliteStore) -> int:
+def _run_among_several(options: MasterOptions, place: ZkPlace, work_dir: Path) -> int:
+    """Stand by and lead in turns, until told to stop; see seats.py."""
+    check_place(place, work_dir, options.listen, options.advertise)
+    own = load_or_make_server_key(work_dir, options.cluster)
+    directory = keys_dir() if options.work_dir is None else work_dir
+    key_path = directory / f"{options.cluster}.key"
+    if key_path.exists() or not (work_dir / AUTHORIZED).exists():
+        # A key made on a later master's first start would be unknown to those before it.
+        _first_key(options, work_dir, own, str(place))
+    options = replace(options, with_framework=False)
+
+    def lead(seat: Seat, listen: str) -> int:
+        now = replace(options, listen=listen, announce=False)
+        return _run(now, make_allocator(options.allocator), work_dir, seat.store, seat)
+
+    def authorise(loop: Loop) -> None:
+        _let_known_keys_in(loop, AuthorizedKeys(work_dir / AUTHORIZED))
+
+    log = Logger("master")
+    told = f", key file {key_path}" if key_path.exists() else ""
+    log("info", f"cluster {options.cluster} at {place}{told}")
+    log("info", "no batch framework is started with --zk: run mesosctl framework on one host")
+    announces = options.announce and key_path.exists()
+    announcement = _announce(str(place), key_path) if announces else None
+    try:
+        return Seats(place, own, options.cluster, options.listen, authorise).run(lead)
+    finally:
+        if announcement is not None:
+            announcement.unlink(missing_ok=True)
+
+
+def _run(
+    options: MasterOptions,
+    allocator: Allocator,
+    work_dir: Path,
+    store: SqliteStore | ZkStore,
+    seat: Seat | None = None,
+) -> int:
     known = store.load("meta").get("cluster", {})
     keys = AuthorizedKeys(work_dir / AUTHORIZED)
     own = load_or_make_server_key(work_dir, options.cluster)
     machine = MasterMachine(
-        cluster=str(known.get("cluster") or new_id()),
-        epoch=int(known.get("epoch", 0)) + 1,
+        cluster=seat.cluster if seat else str(known.get("cluster") or new_id()),
+        epoch=seat.epoch if seat else int(known.get("epoch", 0)) + 1,
         cluster_name=options.cluster,
         version=__version__,
         allocator=allocator,
@@ -99,14 +148,16 @@ def _run(options: MasterOptions, allocator: Allocator, work_dir: Path, store: Sq
         allocation_interval_s=options.allocation_interval_s,
         child=BATCH if options.with_framework else "",
     )
-    loop = Loop(machine, role="master", store=store)
-    loop.authority(DOMAIN, lambda key: _is_known(loop, keys, key))
+    gate = seat.fence.check if seat else lambda: None
+    loop = Loop(machine, role="master", store=store, gate=gate)
+    _let_known_keys_in(loop, keys)
     address = loop.bind(DOMAIN, ServerSpec(options.listen, own.pair, DOMAIN))
     master = options.advertise or address
+    if seat is not None:
+        return _lead(loop, seat, master, own)
     key_path = _first_key(options, work_dir, own, master)
     keys.refresh()
     machine.state.principals = keys.principals
-    loop.every(KEYS_LOOK_S, lambda: _keys_changed(loop, keys))
     announcement = _announce(master, key_path) if options.announce else None
     loop.log("info", f"cluster {options.cluster} listens on {address}, key file {key_path}")
     loop.log("info", f"allocation module {options.allocator}")
@@ -130,6 +181,22 @@ def _child(
     directory = state_dir("framework") if options.work_dir is None else work_dir / "framework"
     arguments = ["--master", master, "--key", str(key_path), "--work-dir", str(directory)]
     return FrameworkChild(loop, directory, arguments, loop.log)
+
+
+def _lead(loop: Loop, seat: Seat, address: str, own: KeyFile) -> int:
+    """Run the loop of an elected master until it is told to stop, or deposed."""
+    seat.on_deposed(lambda: loop.call(tuple))
+    loop.log("info", f"leads cluster {seat.cluster} from {address}, in epoch {seat.epoch}")
+    try:
+        seat.announce(address, own.pair.public)
+    except MesosctlError as error:
+        seat.fence.lose(str(error))
+    return loop.run()
+
+
+def _let_known_keys_in(loop: Loop, keys: AuthorizedKeys) -> None:
+    loop.authority(DOMAIN, lambda key: _is_known(loop, keys, key))
+    loop.every(KEYS_LOOK_S, lambda: _keys_changed(loop, keys))
 
 
 def _is_known(loop: Loop, keys: AuthorizedKeys, key: str) -> bool:

@@ -20,6 +20,7 @@ from mesosctl.model.tasks import TaskInfo
 from mesosctl.runtime.ids import new_id
 from mesosctl.runtime.links import LinkSpec
 from mesosctl.runtime.loop import Loop
+from mesosctl.runtime.masters import link_to_master
 from mesosctl.storage.keys import KeyFile
 
 STDIN = 0
@@ -91,7 +92,7 @@ def run_once(
     """
     machine = OneShot(info, task, key.pair.public, new_id, fill, answer_timeout_s)
     loop = Loop(machine, role="run", log=lambda level, text: _log(note, level, text))
-    loop.link("master", LinkSpec(master, key.pair, key.server_key))
+    link_to_master(loop, "master", master, key)
     loop.on_refused(lambda link, why: _refused(note, link, why))
     writers = {name: _Writer(loop, name) for name in OUTPUTS}
     loop.on_effect(Output, lambda effect: writers[effect.name].take(effect.data))

@@ -9,7 +9,7 @@ import click
 
 from mesosctl.cli.group import cli_command
 from mesosctl.cli.options import Globals, advertise_option, parent_option, pass_globals
-from mesosctl.cli.params import DURATION, LISTEN, NAME, WORDS
+from mesosctl.cli.params import DURATION, LISTEN, NAME, WORDS, ZK
 from mesosctl.errors import UsageError
 
 
@@ -83,6 +83,12 @@ from mesosctl.errors import UsageError
     help="Priorities of roles for the allocation module priority; 0 for all others.",
 )
 @click.option(
+    "--zk",
+    type=ZK,
+    metavar="URL",
+    help="Be one of several masters: leadership and registry are at zk://HOST,HOST/PATH.",
+)
+@click.option(
     "--no-framework", is_flag=True, help="Start no batch framework; somebody else runs one."
 )
 @click.option("--quiet-start", is_flag=True, hidden=True, help="Do not write local.json.")
@@ -95,6 +101,9 @@ def command(found: Globals, /, check: bool, no_framework: bool, **options: Any) 
     The first start makes a key for you, and your commands on this host find it by themselves.
     Everybody else is let in with `mesosctl keygen`. A batch framework is started with it, so that
     `mesosctl submit` works at once.
+
+    With --zk several masters share a cluster: one leads, and another takes over when it is gone.
+    They need the same keys, and the batch framework is then started on its own.
     """
     from mesosctl.plugins import make_allocator
     from mesosctl.runtime.master_process import MasterOptions, run_master
@@ -110,6 +119,7 @@ def command(found: Globals, /, check: bool, no_framework: bool, **options: Any) 
         agent_timeout_s=options["agent_timeout"],
         with_framework=not no_framework,
         announce=not options["quiet_start"],
+        zk=options["zk"],
         roles=_roles(options["weights"], options["priorities"]),
     )
     make_allocator(chosen.allocator)

@@ -80,6 +80,7 @@ class BatchMachine:
     ) -> None:
         meta = tables.get(META, {}).get(META_KEY, {})
         self.cluster = str(meta.get("cluster", ""))
+        self._epoch = int(meta.get("epoch", 0))
         framework_id = FrameworkId(str(meta.get("framework_id", "")))
         self._info = replace(info, framework_id=framework_id)
         self._new_id = new_id
@@ -104,7 +105,12 @@ class BatchMachine:
 
     def _new_driver(self) -> FrameworkDriver:
         return FrameworkDriver(
-            self._info, self._new_id, link=LINK, suppressed=not self._wanted, demand=self._told
+            self._info,
+            self._new_id,
+            link=LINK,
+            suppressed=not self._wanted,
+            demand=self._told,
+            epoch=self._epoch,
         )
 
     def listen_at(self, address: str, public_key: str) -> None:
@@ -125,7 +131,9 @@ class BatchMachine:
                 return [Log("info", text), *self.driver.start(now)]
             case Received(peer=peer) if peer == LINK:
                 self._learn_cluster(event.envelope.cluster)
-                return self._driven(self.driver.receive(event, now), now)
+                effects = self._driven(self.driver.receive(event, now), now)
+                self._learn_epoch()
+                return effects
             case Received():
                 return self.counter.receive(event, now)
             case PeerLost(peer=peer, moved=moved) if peer == LINK:
@@ -149,6 +157,12 @@ class BatchMachine:
     def _learn_cluster(self, cluster: str) -> None:
         if cluster and cluster != self.cluster:
             self.cluster = self.counter.sessions.cluster = cluster
+            self._meta_dirty = True
+
+    def _learn_epoch(self) -> None:
+        # Kept, so that a master that was deposed is not believed after a restart of ours either.
+        if self.driver.epoch > self._epoch:
+            self._epoch = self.driver.epoch
             self._meta_dirty = True
 
     def _driven(self, outcome: tuple[list[DriverEvent], list[Effect]], now: Now) -> list[Effect]:
@@ -278,6 +292,7 @@ class BatchMachine:
             "framework_id": self._info.framework_id,
             "cluster": self.cluster,
             "next_job": self.queue.next_number,
+            "epoch": self._epoch,
         }
         return Put(META, META_KEY, value)
 
