@@ -44,7 +44,7 @@ RESTART_MAX_S = 1.0
 LONG_S = (16.0, 24.0)
 SHORT_S = (0.2, 6.0)
 HEAL_LIMIT_S = 30.0
-UNDER_WAY = 60
+UNDER_WAY = 100
 
 
 @dataclass(slots=True)
@@ -295,16 +295,14 @@ def run(seed: int, seconds: float, jobs: int, limit_s: float = HEAL_LIMIT_S) -> 
     try:
         doors = chaos.start()
         script = write_script(chaos.env.base)
-        each = (jobs + len(doors) - 1) // len(doors)
+        rate = jobs / seconds / len(doors)
         submitters = [
-            Submitter(door, script, chaos.env.files, seed, each, UNDER_WAY) for door in doors
+            Submitter(door, script, chaos.env.files, seed, rate, UNDER_WAY) for door in doors
         ]
         for thread in (*submitters, trouble):
             thread.start()
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and any(one.is_alive() for one in submitters):
-            time.sleep(0.2)
-        report.seconds = seconds - max(0.0, end - time.monotonic())
+        if trouble.stop.wait(seconds):
+            raise AssertionError("the trouble maker ended before its time")
         trouble.stop.set()
         trouble.join()
         _judge(chaos, submitters, report, limit_s)
@@ -369,7 +367,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="A cluster of real processes in trouble.")
     parser.add_argument("--seed", type=int, default=None, help="default: another one each time")
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--jobs", type=int, default=1_000_000, help="at the most")
+    parser.add_argument("--jobs", type=int, default=1_000, help="spread over that time")
     parser.add_argument("--limit", type=float, default=HEAL_LIMIT_S, help="from healing to the end")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)

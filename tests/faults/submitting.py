@@ -55,10 +55,13 @@ class _Open:
 
 
 class Submitter(threading.Thread):
-    """Submits `count` jobs at a framework, as many at once as `under_way`, until `stop` is set."""
+    """Submits `rate` jobs a second at a framework, until it is told to stop.
+
+    While it is held up it gets behind, and catches up later; `under_way` are not done at the most.
+    """
 
     def __init__(
-        self, door: Door, script: Path, files: Path, seed: int, count: int, under_way: int
+        self, door: Door, script: Path, files: Path, seed: int, rate: float, under_way: int
     ) -> None:
         super().__init__(name=f"submitter of {door.name}", daemon=True)
         self.door = door
@@ -69,7 +72,8 @@ class Submitter(threading.Thread):
         self._chance = random.Random(f"{seed} {door.name}")
         self._script = script
         self._files = files
-        self._count = count
+        self._rate = rate
+        self._began = time.monotonic()
         self._under_way = under_way
         self._ordered = 0
         self._backlog = 0
@@ -77,11 +81,12 @@ class Submitter(threading.Thread):
 
     def run(self) -> None:
         """Submit; then wait for the last acknowledgements."""
+        self._began = time.monotonic()
         try:
             with Hub() as hub:
                 client = connect(hub, self.door)
                 listing, look_at = client.ask(ListJobs()), 0.0
-                while self._open or self._wants_more():
+                while self._open or not self.stop.is_set():
                     hub.pump(0.05)
                     now = time.monotonic()
                     self._take(client, now)
@@ -94,15 +99,14 @@ class Submitter(threading.Thread):
                         look_at = now + LOOK_S
                     if look_at and now >= look_at:
                         listing, look_at = client.ask(ListJobs()), 0.0
-                    while self._wants_more() and self._may_send():
+                    while not self.stop.is_set() and self._may_send(now):
                         self._order(client, now)
         except Exception as error:
             self.problems.append(f"{self.name}: {type(error).__name__}: {error}")
 
-    def _wants_more(self) -> bool:
-        return not self.stop.is_set() and self._ordered < self._count
-
-    def _may_send(self) -> bool:
+    def _may_send(self, now: float) -> bool:
+        if self._ordered >= (now - self._began) * self._rate:
+            return False
         return self._backlog + len(self._open) < self._under_way and len(self._open) < 20
 
     def _order(self, client: Client, now: float) -> None:

@@ -84,19 +84,25 @@ def started_at(pid: int) -> str:
 
 
 class Part:
-    """One process of the cluster that can be killed and started again with the same words."""
+    """One process of the cluster that can be killed and started again with the same words.
 
-    def __init__(self, env: ClusterEnv, name: str, words: Sequence[str]) -> None:
+    `prefix` is a command that replaces itself by the one behind it.
+    """
+
+    def __init__(
+        self, env: ClusterEnv, name: str, words: Sequence[str], prefix: Sequence[str] = ()
+    ) -> None:
         self.env = env
         self.name = name
         self.words = list(words)
+        self.prefix = list(prefix)
         self.log = env.base / f"{name}.log"
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "mesosctl", *self.words],
+                [*self.prefix, sys.executable, "-m", "mesosctl", *self.words],
                 env=self.env.variables,
                 cwd=self.env.base,
                 stdin=subprocess.DEVNULL,
@@ -146,6 +152,8 @@ class ClusterEnv:
         self.parts: list[Part] = []
         self.commands: list[subprocess.Popen[Any]] = []
         self.address = "tcp://127.0.0.1:0"
+        # What every command, and every part that says nothing else, is started through.
+        self.prefix: list[str] = []
         self._seen: dict[int, str] = {}
         self.files = self.base / "files"
         for name in ("files", "run", "home"):
@@ -175,9 +183,9 @@ class ClusterEnv:
         """What is in it."""
         return load_key(self.key_path)
 
-    def part(self, name: str, *words: str) -> Part:
+    def part(self, name: str, *words: str, prefix: Sequence[str] = ()) -> Part:
         """Start a daemon."""
-        part = Part(self, name, words)
+        part = Part(self, name, words, prefix or self.prefix)
         self.parts.append(part)
         return part
 
@@ -201,12 +209,18 @@ class ClusterEnv:
         self.variables["MESOSCTL_KEY"] = str(self.key_path)
         return part
 
-    def agent(self, resources: str = "cpus:4;mem:2G", *options: str, name: str = "") -> Part:
+    def agent(
+        self,
+        resources: str = "cpus:4;mem:2G",
+        *options: str,
+        name: str = "",
+        prefix: Sequence[str] = (),
+    ) -> Part:
         """Start an agent and wait until the master has it."""
         name = name or f"a{len(self.agents) + 1}"
         words = ["agent", "--master", self.address, "--name", name, "--resources", resources]
         words += ["--work-dir", str(self.base / name), "--cgroup-root", self.cgroup_root]
-        part = self.part(name, *words, *options)
+        part = self.part(name, *words, *options, prefix=prefix)
         self.agents.append(part)
         self.wait_for_agents(len(self.agents))
         return part
@@ -240,7 +254,7 @@ class ClusterEnv:
         """Start a command, its streams as text."""
         given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         process = subprocess.Popen(
-            [sys.executable, "-m", "mesosctl", *words],
+            [*self.prefix, sys.executable, "-m", "mesosctl", *words],
             env=self.variables,
             cwd=self.base,
             text=True,
@@ -255,7 +269,7 @@ class ClusterEnv:
         """Run a command to its end with `text` as its stdin."""
         more = {"stdin": subprocess.DEVNULL} if text is None else {"input": text}
         return subprocess.run(
-            [sys.executable, "-m", "mesosctl", *words],
+            [*self.prefix, sys.executable, "-m", "mesosctl", *words],
             env=self.variables,
             cwd=self.base,
             text=True,
@@ -410,7 +424,9 @@ class ClusterEnv:
         """End tasks and executors through a run of each agent that is for nothing else."""
         for part in self.agents:
             part.stop()
-            cleaner = Part(self, f"{part.name}-cleanup", [*part.words, "--recover", "cleanup"])
+            cleaner = Part(
+                self, f"{part.name}-cleanup", [*part.words, "--recover", "cleanup"], part.prefix
+            )
             try:
                 code = cleaner.process.wait(30)
             except subprocess.TimeoutExpired:
