@@ -4,7 +4,7 @@
 complete -c mesosctl -f
 complete -c mesosctl -s C -l context -r -d 'Use this context of the configuration'
 complete -c mesosctl -l key -r -F -d 'The key file that admits you to the master'
-complete -c mesosctl -l master -r -d 'Where the master is: HOST[:PORT]'
+complete -c mesosctl -l master -r -d 'Where the master is: HOST[:PORT], several with commas, or zk://HOST,HOST/PATH'
 complete -c mesosctl -l config -r -F -d 'Read this configuration file, and no other'
 complete -c mesosctl -l color -x -a 'auto always never' -d 'Colour on a terminal (auto), always or never'
 complete -c mesosctl -s v -l verbose -d 'Say more; twice: say everything'

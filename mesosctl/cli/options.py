@@ -149,7 +149,12 @@ def _global(*names: str, **attributes: Any) -> click.Option:
 GLOBAL_OPTIONS: tuple[click.Option, ...] = (
     _global("-C", "--context", metavar="NAME", help="Use this context of the configuration."),
     _global("--key", metavar="FILE", help="The key file that admits you to the master."),
-    _global("--master", type=MASTERS, metavar="ADDR", help="Where the master is: HOST[:PORT]."),
+    _global(
+        "--master",
+        type=MASTERS,
+        metavar="ADDR",
+        help="Where the master is: HOST[:PORT], several with commas, or zk://HOST,HOST/PATH.",
+    ),
     _global(
         "--config",
         metavar="FILE",

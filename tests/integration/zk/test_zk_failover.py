@@ -6,6 +6,9 @@ Each test has a job under way through all of it, whose tasks note their start an
 from __future__ import annotations
 
 import getpass
+import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -19,7 +22,7 @@ from mesosctl.protocol.messages.query import DescribeMaster
 from mesosctl.runtime.client import Hub
 from mesosctl.runtime.zk_store import REGISTRY
 from mesosctl.runtime.zookeeper import ZkSession
-from tests.integration.conftest import ClusterEnv, Part, until
+from tests.integration.conftest import ROOT, ClusterEnv, Part, until
 from tests.integration.zk.conftest import (
     Masters,
     Proxy,
@@ -244,3 +247,15 @@ def _is_idle(part: Part) -> bool:
     """Whether the last that this master said of itself is not that it leads."""
     lines = [line for line in part.text().splitlines() if " leads " in line or "stands by" in line]
     return " leads cluster " not in lines[-1]
+
+
+@pytest.mark.slow
+def test_offers_come_again_in_time() -> None:
+    """The figure of the benchmark, with a factor for machines that are busy."""
+    require()
+    words = [sys.executable, str(ROOT / "bench" / "leaders.py"), "--rounds", "1"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)["figures"]
+    print(f"offering again after {figures['offering_again_s']} s")
+    assert figures["worst_s"] <= 8 * 1.5
