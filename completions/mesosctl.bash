@@ -100,6 +100,7 @@ _mesosctl_kind()
         master\ --weights) kind="any" ;;
         master\ --priorities) kind="any" ;;
         master\ --zk) kind="any" ;;
+        master\ --log-keep) kind="any" ;;
         master\ --parent) kind="any" ;;
         agent\ --name) kind="any" ;;
         agent\ --resources) kind="any" ;;
@@ -121,6 +122,7 @@ _mesosctl_kind()
         framework\ --advertise) kind="any" ;;
         framework\ --failover-timeout) kind="any" ;;
         framework\ --filter) kind="any" ;;
+        framework\ --log-keep) kind="any" ;;
         local\ --agents) kind="any" ;;
         local\ --cpus) kind="any" ;;
         local\ --mem) kind="any" ;;
@@ -206,9 +208,9 @@ _mesosctl_kind()
 _mesosctl_options()
 {
     case $1 in
-        master) echo "--listen --advertise --work-dir --cluster --allocator --allocation-interval --offer-timeout --agent-timeout --weights --priorities --zk --no-framework --quiet-start --parent --check" ;;
+        master) echo "--listen --advertise --work-dir --cluster --allocator --allocation-interval --offer-timeout --agent-timeout --weights --priorities --zk --no-framework --log-keep --quiet-start --parent --check" ;;
         agent) echo "--name --resources --reserve --attributes --isolation --listen --advertise --no-root-tasks --cgroup-root --work-dir --recover --log-keep --log-max --check --ends-tasks --parent" ;;
-        framework) echo "--name -R --role --work-dir --listen --advertise --failover-timeout --filter" ;;
+        framework) echo "--name -R --role --work-dir --listen --advertise --failover-timeout --filter --log-keep" ;;
         local) echo "--agents --cpus --mem --isolation --keep" ;;
         submit) echo "-a --array --each-line --max-running -p --priority -i --stdin -n -J --name -c --cpus -m --mem -t --time --grace -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --log-max --wrap --once --restartable -W --wait --progress --kill-on-exit --parsable --json --dry-run" ;;
         run) echo "-i --stdin -n -J --name -c --cpus -m --mem -t --time --grace -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --log-max --wrap" ;;

@@ -107,6 +107,8 @@ DISK_LOOK_S = 60.0
 # From here on sandboxes go sooner; at the second mark every one whose end is acknowledged.
 DISK_PRESSURE_MILLI = 800
 DISK_FULL_MILLI = 950
+# Jobs of which only a summary is left, each about a kilobyte of memory; beyond it the oldest go.
+SUMMARIES_KEPT = 50_000
 # What one stream of a task in its sandbox may occupy: the agent's limit (--log-max), and the least
 # that can be asked for. The beginning is kept: it often says what the rest is about.
 LOG_MAX_BYTES = 64 * 1024 * 1024

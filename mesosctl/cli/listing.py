@@ -82,7 +82,9 @@ JOB_COLUMNS = (
     Column("started", "started", kind="time", wide=True),
     Column("ended", "ended", kind="time", wide=True),
     Column("duration", "time", kind="duration", wide=True),
+    Column("cpu_s", "cpu time", kind="duration", wide=True),
     Column("command", "command", wide=True),
+    Column("note", "note", wide=True),
 )
 
 TASK_COLUMNS = (
@@ -135,7 +137,9 @@ def job_row(job: JobView) -> dict[str, Any]:
         "started": job.started,
         "ended": job.ended,
         "duration": _between(job.started, job.ended),
+        "cpu_s": job.cpu_s,
         "command": job.command,
+        "note": job.note,
     }
 
 

@@ -109,6 +109,12 @@ class LogReader:
         self.removed += 1
         self.tell_missing(source, why)
 
+    def tell_faded(self, job_id: str, why: str) -> None:
+        """Say that nothing is known any more of where a job's output was."""
+        self.missing += 1
+        self.removed += 1
+        self._console.error_line(f"mesosctl: job {job_id}: no output: {why}")
+
     @property
     def exit_code(self) -> int:
         """What a command that printed all this ends with: 4 when all that is missing is removed."""

@@ -163,7 +163,11 @@ class TaskView:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """One job as listings show it. `counts` maps a state to how many tasks are in it."""
+    """One job as listings show it. `counts` maps a state to how many tasks are in it.
+
+    `cpu_s`: CPU time of all its tasks once it has ended. `note`: what else is to be known of it,
+    such as that its details were removed.
+    """
 
     id: str
     name: str
@@ -181,6 +185,8 @@ class JobView:
     cpus_milli: int = 0
     mem_bytes: int = 0
     command: str = ""
+    cpu_s: float | None = None
+    note: str = ""
 
 
 def exit_code(update: StatusUpdate) -> int:

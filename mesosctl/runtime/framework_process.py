@@ -16,9 +16,10 @@ from pathlib import Path
 from mesosctl.core.batch.keys import KeyAsked, KeyDecided
 from mesosctl.core.batch.machine import LINK, BatchMachine
 from mesosctl.core.batch.records import CANCELS, JOBS, META, TASKS
+from mesosctl.core.batch.summaries import SUMMARIES
 from mesosctl.core.machine import Event
 from mesosctl.errors import MesosctlError, StorageFailed, UsageError
-from mesosctl.limits import FAILOVER_TIMEOUT_S, REFUSE_S
+from mesosctl.limits import FAILOVER_TIMEOUT_S, LOG_KEEP_S, REFUSE_S
 from mesosctl.model.cluster import FrameworkInfo
 from mesosctl.model.ids import FrameworkId, is_ident, is_role
 from mesosctl.runtime.ids import new_id
@@ -41,7 +42,8 @@ class FrameworkOptions:
     """What `mesosctl framework` was told. Times in seconds.
 
     `key` is the key file by which the master knows this framework; empty `master` means the address
-    in that file. `work_dir` None: the usual place. Empty `user`: whoever runs the process.
+    in that file. `work_dir` None: the usual place. Empty `user`: whoever runs the process. Details
+    of ended jobs are kept for `log_keep_s`.
     """
 
     key: Path
@@ -53,6 +55,7 @@ class FrameworkOptions:
     advertise: str = ""
     failover_timeout_s: float = FAILOVER_TIMEOUT_S
     filter_s: float = REFUSE_S
+    log_keep_s: float = LOG_KEEP_S
     user: str = ""
 
 
@@ -88,7 +91,7 @@ def _run(
         options.role,
         options.failover_timeout_s,
     )
-    machine = _load(info, store, master, options.filter_s)
+    machine = _load(info, store, master, options)
     own = load_or_make_server_key(work_dir, options.name)
     loop = Loop(machine, role="framework", store=store)
     loop.authority(DOMAIN, lambda asked: _ask(loop, asked))
@@ -117,10 +120,19 @@ def _bind(loop: Loop, listen: str, own: KeyFile, remembered: Path) -> str:
     return address
 
 
-def _load(info: FrameworkInfo, store: SqliteStore, master: str, filter_s: float) -> BatchMachine:
-    tables = {table: store.load(table) for table in (JOBS, CANCELS, TASKS, META)}
+def _load(
+    info: FrameworkInfo, store: SqliteStore, master: str, options: FrameworkOptions
+) -> BatchMachine:
+    tables = {table: store.load(table) for table in (JOBS, CANCELS, TASKS, SUMMARIES, META)}
     try:
-        return BatchMachine(info, tables, new_id, master=master, filter_s=filter_s)
+        return BatchMachine(
+            info,
+            tables,
+            new_id,
+            master=master,
+            filter_s=options.filter_s,
+            log_keep_s=options.log_keep_s,
+        )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         # Nothing is guessed about a queue: jobs that vanish silently would be worse than no start.
         raise StorageFailed(

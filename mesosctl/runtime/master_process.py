@@ -71,6 +71,7 @@ class MasterOptions:
     with_framework: bool = True
     announce: bool = True
     zk: ZkPlace | None = None
+    log_keep_s: float | None = None
     roles: Mapping[str, RoleSettings] = field(default_factory=dict)
 
 
@@ -180,6 +181,8 @@ def _child(
 ) -> FrameworkChild:
     directory = state_dir("framework") if options.work_dir is None else work_dir / "framework"
     arguments = ["--master", master, "--key", str(key_path), "--work-dir", str(directory)]
+    if options.log_keep_s is not None:
+        arguments += ["--log-keep", f"{options.log_keep_s:.3f}s"]
     return FrameworkChild(loop, directory, arguments, loop.log)
 
 

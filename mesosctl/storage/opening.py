@@ -94,6 +94,8 @@ def create(path: Path, role: str, version: int) -> None:
         os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         connection = connect(scratch)
         try:
+            # Only possible before the first table is made (SqliteStore gives back what is free).
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             if _pragma(connection, "journal_mode = WAL") != "wal":
                 raise Refused(
                     f"{path}: this file system cannot hold a write-ahead log", "use a local disk"

@@ -29,6 +29,11 @@ from mesosctl.storage.mark import Claim, Mark
 FILE_NAME = "state.db"
 # SQLite takes so many parameters in one statement, whatever it was built with.
 _KEYS_AT_ONCE = 500
+# How many transactions pass between two looks at what is free in the file; how many pages of 4 KiB
+# are given back with one transaction; and how many may be free, besides a quarter of the file.
+SHRINK_LOOK_EVERY = 50
+SHRINK_PAGES = 500
+FREE_PAGES_MIN = 1_000
 
 
 class Operation(Protocol):
@@ -54,6 +59,8 @@ class SqliteStore:
         self._claim = claim
         self._mark = mark
         self._failed = ""
+        self._applied = 0
+        self._shrinks = False
         self._tables = dict.fromkeys(opening.tables_of(connection))
 
     @classmethod
@@ -113,6 +120,7 @@ class SqliteStore:
             claim = Claim(self._claim.commits + 1, digest)
             about = (claim.commits, claim.digest)
             self._connection.execute("UPDATE about SET commits = ?, digest = ?", about)
+            self._shrink()
             self._connection.execute("COMMIT")
             self._claim = claim
             self._mark.tell(claim)
@@ -156,6 +164,20 @@ class SqliteStore:
             query = f"SELECT crc FROM {name} WHERE key IN ({','.join('?' * len(some))})"  # noqa: S608 - a checked name
             total += sum(opening.weight(crc) for (crc,) in self._connection.execute(query, some))
         return total
+
+    def _shrink(self) -> None:
+        """Give back some of the free pages if there are many: a file must not stay at its peak."""
+        self._applied += 1
+        if not self._shrinks and self._applied % SHRINK_LOOK_EVERY:
+            return
+        free, pages = self._number("freelist_count"), self._number("page_count")
+        self._shrinks = free > max(FREE_PAGES_MIN, pages // 4)
+        if self._shrinks:
+            # All rows have to be fetched, or only the first page is given back.
+            self._connection.execute(f"PRAGMA incremental_vacuum({SHRINK_PAGES})").fetchall()
+
+    def _number(self, pragma: str) -> int:
+        return int(self._connection.execute(f"PRAGMA {pragma}").fetchone()[0])
 
     def _check_usable(self) -> None:
         if self._failed:

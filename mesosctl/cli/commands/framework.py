@@ -61,6 +61,14 @@ from mesosctl.cli.params import DURATION, LISTEN, NAME
     metavar="TIME",
     help="How long what it declines is not offered to it again.",
 )
+@click.option(
+    "--log-keep",
+    type=DURATION,
+    default="7d",
+    show_default=True,
+    metavar="TIME",
+    help="Keep the details of ended jobs for so long, then only a summary of each.",
+)
 @pass_globals
 def command(found: Globals, /, **options: Any) -> int | None:
     """Run the batch framework: the queue of jobs.
@@ -82,5 +90,6 @@ def command(found: Globals, /, **options: Any) -> int | None:
             advertise=options["advertise"] or "",
             failover_timeout_s=options["failover_timeout"],
             filter_s=options["filter_s"],
+            log_keep_s=options["log_keep"],
         )
     )

@@ -158,6 +158,9 @@ class Follower:
             self._reader.by_lines = True
         for job in push.jobs:
             self._tell_waiting(job)
+            if job.note and job.id not in self._known:
+                self._known[job.id] = 0
+                self._reader.tell_faded(job.id, job.note)
         begun = [task for task in push.tasks if self._is_news(task)]
         for first in range(0, len(begun), LOCATE_TASKS):
             self._locate(begun[first : first + LOCATE_TASKS])

@@ -91,6 +91,12 @@ from mesosctl.errors import UsageError
 @click.option(
     "--no-framework", is_flag=True, help="Start no batch framework; somebody else runs one."
 )
+@click.option(
+    "--log-keep",
+    type=DURATION,
+    metavar="TIME",
+    help="Have the batch framework keep the details of ended jobs for so long; 7d without it.",
+)
 @click.option("--quiet-start", is_flag=True, hidden=True, help="Do not write local.json.")
 @parent_option
 @click.option("--check", is_flag=True, help="Check options and configuration, then exit.")
@@ -120,6 +126,7 @@ def command(found: Globals, /, check: bool, no_framework: bool, **options: Any) 
         with_framework=not no_framework,
         announce=not options["quiet_start"],
         zk=options["zk"],
+        log_keep_s=options["log_keep"],
         roles=_roles(options["weights"], options["priorities"]),
     )
     make_allocator(chosen.allocator)

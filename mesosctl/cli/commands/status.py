@@ -65,6 +65,9 @@ def command(
             with detaching(found.console.note, "the jobs go on"):
                 return _watch(cluster, found.console, selectors, output)
         jobs = all_jobs(cluster, selectors)
+        if with_tasks and all(job.note for job in jobs):
+            # Only their summaries are left.
+            with_tasks = False
         tasks = all_tasks(cluster, selectors) if with_tasks else _failures(cluster, jobs, output)
     if output.is_machine or output.format == "name" or output.fields:
         _print_items(found.console, jobs, tasks if with_tasks else None, output)
@@ -91,7 +94,7 @@ def _failures(cluster: Cluster, jobs: list[JobView], output: Output) -> list[Tas
     if output.is_machine:
         return found
     for job in jobs:
-        if any(job.counts.get(state) for state in states):
+        if not job.note and any(job.counts.get(state) for state in states):
             ask = ListTasks((job.id,), states, limit=FAILURES_SHOWN)
             found += cluster.ask(ask, Tasks).tasks
     return found
@@ -130,6 +133,8 @@ def _print_job(
         ("submitted", console.time(job.submitted)),
         ("started", console.time(job.started) if job.started else ""),
         ("ended", _ended(console, job)),
+        ("cpu time", duration_text(job.cpu_s) if job.cpu_s else ""),
+        ("note", job.note),
     ]
     for title, text in lines:
         if text:

@@ -144,7 +144,7 @@ class Clients:
                 continue
             if len(page) >= _limit(message.limit) or size > PAGE_BYTES_MAX:
                 return Jobs(caller.seq, tuple(page), page[-1].id)
-            page.append(job_view(job, self.outlook))
+            page.append(job_view(job, self.outlook, self.queue.faded_text))
             size += 400 + 4 * len(page[-1].command)
         return Jobs(caller.seq, tuple(page))
 
@@ -152,6 +152,9 @@ class Clients:
         states = _states(message.states)
         ended = bool(message.selectors)
         selection = self._listed(caller, message.selectors, message.everyone, ended)
+        faded = [number for number in selection if self.queue.jobs[number].faded]
+        if faded and len(faded) == len(selection):
+            raise PeerError("not-found", f"job {faded[0]}: {self.queue.faded_text}")
         page: list[TaskView] = []
         size = 0
         for job, position in self._from(selection, message.after):
@@ -168,9 +171,9 @@ class Clients:
     def _from(self, selection: Selection, after: str) -> Iterator[tuple[Job, int]]:
         number_after, index_after = _after(after) if after else (0, -1)
         for number, ranges in selection.items():
-            if number < number_after:
-                continue
             job = self.queue.jobs[number]
+            if number < number_after or job.faded:
+                continue
             start = job.spans.not_below(index_after + 1) if number == number_after else 0
             for first, last in ranges:
                 for position in range(max(first, start), last + 1):
@@ -200,6 +203,8 @@ class Clients:
         for number, ranges in selection.items():
             job = self.queue.jobs[number]
             over += _ended_before(job, ranges, states)
+            if job.faded:
+                continue
             if message.signum is None and (not states or BatchState.PENDING in states):
                 for first, last in ranges:
                     cancelled += self.queue.cancel_fresh(job, first, last, kill.reason, now)
@@ -264,6 +269,8 @@ def _records(job: Job, ranges: Positions) -> list[Task]:
 
 def _ended_before(job: Job, ranges: Positions, states: list[BatchState]) -> int:
     """How many of these positions had ended."""
+    if job.faded:
+        return sum(n for state, n in job.tallies().items() if not states or state in states)
     over = sum(
         task.state in ENDED and (not states or task.state in states)
         for task in _records(job, ranges)

@@ -73,6 +73,8 @@ class Locator:
         effects: list[Effect] = []
         for number, ranges in selection.items():
             job = self._queue.jobs[number]
+            if job.faded:
+                raise PeerError("not-found", f"job {number}: {self._queue.faded_text}")
             for position in each(ranges):
                 effects += self._source(
                     request, job, position, message.attempt, caller.key, driver, outlook

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mesosctl.core.batch.counter import Counter
+from mesosctl.core.batch.fading import Fading
 from mesosctl.core.batch.keys import KeyAsked
 from mesosctl.core.batch.launch import task_info
 from mesosctl.core.batch.placing import Agents, Outlook, demand, is_news, place, refusal_s
@@ -47,7 +48,7 @@ from mesosctl.core.machine import (
     Stop,
     Tick,
 )
-from mesosctl.limits import REFUSE_S
+from mesosctl.limits import LOG_KEEP_S, REFUSE_S
 from mesosctl.model.cluster import Demand, FrameworkInfo
 from mesosctl.model.ids import AgentId, FrameworkId, TaskId
 from mesosctl.model.tasks import Reason
@@ -77,6 +78,7 @@ class BatchMachine:
         *,
         master: str = "",
         filter_s: float = REFUSE_S,
+        log_keep_s: float = LOG_KEEP_S,
     ) -> None:
         meta = tables.get(META, {}).get(META_KEY, {})
         self.cluster = str(meta.get("cluster", ""))
@@ -98,6 +100,7 @@ class BatchMachine:
         self.counter = Counter(
             self.driver, self.queue, self._outbox, self.outlook, info.role, self.cluster, new_id
         )
+        self.fading = Fading(self.queue, self.counter.watches.is_watched, log_keep_s)
         self._repeat_at: float | None = None
         self._meta_dirty = False
         self._stopping = False
@@ -260,6 +263,7 @@ class BatchMachine:
             self.driver.deadline(),
             self.counter.deadline(),
             self.queue.deadline(),
+            self.fading.deadline(),
             self._repeat_at if self._has_open_ends() else None,
         ]
         return min((time for time in times if time is not None), default=None)
@@ -280,11 +284,14 @@ class BatchMachine:
         sends += self._mail()
         touched = self.queue.take_touched()
         puts = self.queue.puts(touched, self.counter.clients.new_jobs)
+        self.fading.note(touched, now)
         if self.counter.clients.new_jobs or self._meta_dirty:
             puts.append(self._meta())
         self.counter.clients.new_jobs.clear()
         self.counter.watches.note(touched)
-        return [*puts, *sends, *self.counter.watches.push(self.outlook, now)]
+        sends += self.counter.watches.push(self.outlook, now)
+        # Last: a job of this pass is told and written as what it was.
+        return [*puts, *self.fading.settle(now), *sends]
 
     def _meta(self) -> Put:
         self._meta_dirty = False
@@ -355,3 +362,4 @@ class BatchMachine:
     def check(self) -> None:
         """Recompute every redundant structure; raises InvariantBroken where one is wrong."""
         self.queue.check()
+        self.fading.check()

@@ -28,12 +28,14 @@ from mesosctl.core.batch.records import (
     Task,
     cancels_of,
     cancels_record,
+    cpu_us_of,
     job_of,
     job_record,
     task_of,
     task_record,
 )
 from mesosctl.core.batch.spans import gaps
+from mesosctl.core.batch.summaries import SUMMARIES, faded_of, tables_of
 from mesosctl.core.machine import Effect, Now, Put
 from mesosctl.errors import require
 from mesosctl.model.ids import AgentId, TaskId
@@ -77,6 +79,10 @@ class Queue:
         # How many tasks may be started now, by what each needs: thousandths of cpus and of MiB.
         self.wanted: dict[tuple[int, int], int] = {}
         self.touched = Touched()
+        # Records of tasks of summarised jobs that are still on disk.
+        self.leftover: dict[int, dict[int, Task | None]] = {}
+        # Why the tasks of a summarised job are not known.
+        self.faded_text = ""
         self._order: list[tuple[int, int]] = []
         self._delayed: list[tuple[float, int, int]] = []
 
@@ -86,15 +92,23 @@ class Queue:
         for key, plain in tables.get(JOBS, {}).items():
             job = job_of(int(key), plain)
             self.jobs[job.number] = job
+        for key, plain in tables.get(SUMMARIES, {}).items():
+            job = self.jobs[int(key)] = faded_of(int(key), plain)
+            self.requests[job.owner, job.request] = job.number
         self.jobs = dict(sorted(self.jobs.items()))
         for key, plain in tables.get(CANCELS, {}).items():
             job = self.jobs[int(key)]
             job.cancels = cancels_of(plain)
         for key, plain in tables.get(TASKS, {}).items():
             number, position = key.split(".")
-            self.jobs[int(number)].tasks[int(position)] = task_of(int(position), plain)
+            job = self.jobs[int(number)]
+            if job.faded:
+                self.leftover.setdefault(job.number, {})[int(position)] = None
+            else:
+                job.tasks[int(position)] = task_of(int(position), plain)
         for job in self.jobs.values():
-            self._recount(job)
+            if not job.faded:
+                self._recount(job)
             self.next_number = max(self.next_number, job.number + 1)
 
     def _recount(self, job: Job) -> None:
@@ -113,6 +127,7 @@ class Queue:
                 self._activate(job, task)
             else:
                 job.exit_code = max(job.exit_code, task.exit_code or 0)
+                job.cpu_us += cpu_us_of(task)
                 job.ended = max(job.ended or 0.0, task.ended or 0.0)
             if task.started is not None:
                 job.started = min(job.started or task.started, task.started)
@@ -214,6 +229,7 @@ class Queue:
             self._unqueue(job, task)
         self.move(job, task, state)
         job.exit_code = max(job.exit_code, exit_code)
+        job.cpu_us += cpu_us_of(task)
         self._note_end(job, now)
 
     def _note_end(self, job: Job, now: Now) -> None:
@@ -349,17 +365,7 @@ class Queue:
     def check(self) -> None:
         """Recount everything that is derived; raises InvariantBroken where it differs."""
         again = Queue()
-        again.load(
-            {
-                JOBS: {str(number): job_record(job) for number, job in self.jobs.items()},
-                CANCELS: {str(n): cancels_record(j) for n, j in self.jobs.items() if j.cancels},
-                TASKS: {
-                    f"{number}.{position}": task_record(task)
-                    for number, job in self.jobs.items()
-                    for position, task in job.tasks.items()
-                },
-            }
-        )
+        again.load(tables_of(self.jobs))
         delayed = sorted(entry[1:] for entry in self._delayed)
         for number, job in self.jobs.items():
             other = again.jobs[number]
@@ -369,7 +375,7 @@ class Queue:
                 sorted(job.requeued + waiting) == sorted(other.requeued),
                 f"job {number}: the tasks to run again are not those that are pending",
             )
-            for name in ("fresh", "counts", "active", "cancelled", "exit_code"):
+            for name in ("fresh", "counts", "active", "cancelled", "exit_code", "cpu_us"):
                 mine, recounted = getattr(job, name), getattr(other, name)
                 require(mine == recounted, f"job {number}: {name} is {mine}, not {recounted}")
             holes = gaps(0, job.cursor - 1, [(p, p) for p in sorted(job.tasks)])

@@ -3,6 +3,7 @@
     jobs     "<job>"             what was submitted, by whom, under which request; never changes
     cancels  "<job>"             ranges of positions that were cancelled before any attempt
     tasks    "<job>.<position>"  a task from its first attempt on
+    summaries (core/batch/summaries.py) takes the place of a job's own after its time
     meta     "framework"         the framework's id, the cluster's, the next job number
 
 Rules: what equals its default is left out of a record. A task that was never attempted has no
@@ -30,6 +31,7 @@ META = "meta"
 META_KEY = "framework"
 
 Tables = Mapping[str, Mapping[str, dict[str, Any]]]
+COMMAND_CHARS_MAX = 200
 _NO_AGENT = AgentId("")
 ACTIVE = frozenset({BatchState.STAGING, BatchState.RUNNING})
 
@@ -89,6 +91,11 @@ class Task:
     past: tuple[Attempt, ...] = ()
     stale: tuple[Attempt, ...] = ()
     drops: int = 0
+
+
+def cpu_us_of(task: Task) -> int:
+    """CPU time of a task's last attempt in microseconds."""
+    return round(((task.cpu_user_s or 0.0) + (task.cpu_system_s or 0.0)) * 1e6)
 
 
 _PLAIN = (
@@ -178,6 +185,10 @@ class Job:
     exit_code: int = 0
     started: float | None = None
     ended: float | None = None
+    # CPU time of the ended tasks; whole, so that it can be recounted in any order.
+    cpu_us: int = 0
+    # Only its summary is left.
+    faded: bool = False
 
     @property
     def id(self) -> str:
@@ -259,6 +270,17 @@ def launch_bytes(spec: JobSpec) -> int:
     size += 4 * sum(map(len, spec.argv)) + 5 * len(spec.argv)
     size += 4 * sum(len(name) + len(value) + 2 for name, value in spec.env.items())
     return size + 4 * (len(spec.cwd) + len(spec.submit_dir) * 4 + len(spec.stdout))
+
+
+def command_of(job: Job) -> str:
+    """One line that tells what the job executes."""
+    words = job.spec.argv if job.spec.script is None else (job.spec.script_name, *job.spec.argv)
+    text = ""
+    for word in words:
+        text = f"{text} {word}" if text else word
+        if len(text) > COMMAND_CHARS_MAX:
+            return text[: COMMAND_CHARS_MAX - 1] + "…"
+    return text
 
 
 def job_record(job: Job) -> dict[str, Any]:

@@ -115,6 +115,8 @@ def _by_index(
     job = queue.jobs.get(int(match[1]))
     if job is None or not may_see(job, principal):
         raise PeerError("not-found", f"no job {match[1]}")
+    if job.faded:
+        raise PeerError("not-found", f"task {selector}: {queue.faded_text}")
     first = int(match[2])
     found = job.spans.within(first, int(match[3]) if match[3] else first)
     if found is None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from mesosctl.core.batch.placing import Outlook
 from mesosctl.core.batch.queue import CANCELLED_CODE
-from mesosctl.core.batch.records import Job, Task
+from mesosctl.core.batch.records import Job, Task, command_of
 from mesosctl.core.batch.selectors import Positions, each, is_whole
 from mesosctl.model.jobs import ENDED, WORST_FIRST, BatchState, JobView, TaskView
 
-COMMAND_CHARS_MAX = 200
 CANCELLED_WORD = "KillRequested"
 
 
@@ -31,8 +30,8 @@ def job_state(job: Job) -> BatchState:
     return BatchState.PENDING
 
 
-def job_view(job: Job, outlook: Outlook) -> JobView:
-    """A job as listings show it."""
+def job_view(job: Job, outlook: Outlook, faded_text: str = "") -> JobView:
+    """A job as listings show it. `faded_text` is told of one of which only its summary is left."""
     spec = job.spec
     reason = ""
     if job.pending():
@@ -54,18 +53,9 @@ def job_view(job: Job, outlook: Outlook) -> JobView:
         cpus_milli=spec.cpus_milli,
         mem_bytes=spec.mem_bytes,
         command=command_of(job),
+        cpu_s=job.cpu_us / 1e6 if job.has_ended() else None,
+        note=faded_text if job.faded else "",
     )
-
-
-def command_of(job: Job) -> str:
-    """One line that tells what the job executes."""
-    words = job.spec.argv if job.spec.script is None else (job.spec.script_name, *job.spec.argv)
-    text = ""
-    for word in words:
-        text = f"{text} {word}" if text else word
-        if len(text) > COMMAND_CHARS_MAX:
-            return text[: COMMAND_CHARS_MAX - 1] + "…"
-    return text
 
 
 def state_of(job: Job, position: int) -> BatchState:

@@ -52,6 +52,10 @@ class Watches:
         self._by_peer: dict[str, dict[int, Watcher]] = {}
         self._dirty: dict[tuple[str, int], Watcher] = {}
 
+    def is_watched(self, number: int) -> bool:
+        """Whether somebody is told of this job's changes."""
+        return number in self._by_job
+
     def may_add(self, peer: str) -> bool:
         """Whether this peer may have one more watch."""
         return len(self._by_peer.get(peer, ())) < WATCHES_PER_PEER_MAX
@@ -74,6 +78,8 @@ class Watches:
         )
         places = []
         for number, ranges in selection.items():
+            if self._queue.jobs[number].faded:
+                continue
             records = self._queue.jobs[number].tasks
             if number_of_tasks <= PRESENT_TASKS_MAX:
                 places += [(number, position) for position in each(ranges)]
@@ -136,7 +142,7 @@ class Watches:
                     del watcher.left[number]
 
     def _push_one(self, watcher: Watcher, outlook: Outlook, now: Now) -> list[Effect]:
-        jobs = self._queue.jobs
+        jobs, text = self._queue.jobs, self._queue.faded_text
         done = not watcher.left
         numbers = sorted(watcher.jobs_dirty)
         places = sorted(watcher.tasks_dirty)
@@ -147,7 +153,7 @@ class Watches:
             part = slice(chunk * CHUNK_ITEMS, (chunk + 1) * CHUNK_ITEMS)
             changed = Changed(
                 watcher.re,
-                tuple([job_view(jobs[number], outlook) for number in numbers[part]]),
+                tuple([job_view(jobs[number], outlook, text) for number in numbers[part]]),
                 tuple([task_view(jobs[number], at, outlook) for number, at in places[part]]),
                 done and chunk + 1 == chunks,
                 code,
