@@ -120,10 +120,10 @@ class SqliteStore:
             claim = Claim(self._claim.commits + 1, digest)
             about = (claim.commits, claim.digest)
             self._connection.execute("UPDATE about SET commits = ?, digest = ?", about)
-            self._shrink()
             self._connection.execute("COMMIT")
             self._claim = claim
             self._mark.tell(claim)
+            self._shrink()
         except (sqlite3.Error, OSError, ValueError, TypeError, OverflowError) as error:
             failure = self._fail(f"{type(error).__name__}: {error}")
         except StorageFailed as error:
@@ -173,8 +173,8 @@ class SqliteStore:
         free, pages = self._number("freelist_count"), self._number("page_count")
         self._shrinks = free > max(FREE_PAGES_MIN, pages // 4)
         if self._shrinks:
-            # All rows have to be fetched, or only the first page is given back.
-            self._connection.execute(f"PRAGMA incremental_vacuum({SHRINK_PAGES})").fetchall()
+            # As a script, which steps it to its end: `execute` would give back a single page.
+            self._connection.executescript(f"PRAGMA incremental_vacuum({SHRINK_PAGES})")
 
     def _number(self, pragma: str) -> int:
         return int(self._connection.execute(f"PRAGMA {pragma}").fetchone()[0])

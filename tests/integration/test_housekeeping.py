@@ -118,3 +118,24 @@ def test_a_task_that_never_stops_writing_stays_at_its_limit(env: ClusterEnv) -> 
     assert set(shown.stdout) == {"x", "\n"}
     ran = env.run("run", "--log-max", "64K", "--sandbox", "--", "sh", "-c", "yes | head -c 500000")
     assert ran.returncode == 0 and set(ran.stdout) == {"y", "\n"}
+
+
+def test_a_job_fades_after_its_time_and_still_answers(env: ClusterEnv) -> None:
+    """Across a kill of the queue's process, too."""
+    master = env.master("--log-keep", "2s")
+    env.agent("cpus:4;mem:2G")
+    env.wait_for_framework()
+    env.run("submit", "--wait", "-a", "0-4", "--", "sh", "-c", "exit 3")
+
+    def note() -> str:
+        found: str = env.json("jobs", "-a")["jobs"][0]["note"]
+        return found
+
+    until(note, "only the summary is left")
+    assert "details removed after 2s" in env.ok("status", "1")
+    for words in (("logs", "1"), ("logs", "-f", "1"), ("tasks", "1")):
+        late = env.run(*words)
+        assert late.returncode == 4, words
+        assert "details removed after 2s" in late.stderr, words
+    assert env.run("wait", "1").returncode == 3
+    assert master.process.poll() is None

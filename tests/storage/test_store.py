@@ -273,3 +273,21 @@ def test_commits_wait_for_the_disk(tmp_path: Path) -> None:
     assert store._connection.execute("PRAGMA synchronous").fetchone() == (2,)
     assert store._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     store.close()
+
+
+def test_a_file_that_was_large_becomes_small_again(tmp_path: Path) -> None:
+    """A million tasks that are forgotten must not hold their disk for ever."""
+    store = SqliteStore.open(tmp_path / "s", "test", 1)
+    for part in range(6):
+        store.apply([Put("t", f"{part}.{n}", {"text": "x" * 2000}) for n in range(2000)])
+    store.apply([Put("kept", "k", {"n": 1})])
+    for part in range(6):
+        store.apply([Delete("t", f"{part}.{n}") for n in range(2000)])
+    for number in range(100):
+        store.apply([Put("kept", "n", {"n": number})])
+    store.close()
+    # A thousand pages may stay free.
+    assert (tmp_path / "s" / "state.db").stat().st_size < 6_000_000
+    again = SqliteStore.open(tmp_path / "s", "test", 1)
+    assert again.load("kept") == {"k": {"n": 1}, "n": {"n": 99}} and again.load("t") == {}
+    again.close()
