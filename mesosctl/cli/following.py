@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from mesosctl.cli.listing import all_jobs, counts_text
 from mesosctl.cli.output import Console, escaped
 from mesosctl.cli.values import duration_text, size_text
-from mesosctl.errors import MesosctlError, UsageError
+from mesosctl.errors import MesosctlError, NotFound, UsageError
 from mesosctl.model.jobs import ENDED, WORST_FIRST, BatchState, JobView, TaskView
 
 if TYPE_CHECKING:
@@ -190,7 +190,12 @@ def tell_failures(cluster: Cluster, selectors: Sequence[str], note: Callable[[st
 
     states = tuple(state.value for state in FAILED_STATES)
     ask = ListTasks(tuple(selectors), states, ended=True, limit=FAILURES_SHOWN)
-    shown = cluster.ask(ask, Tasks)
+    try:
+        shown = cluster.ask(ask, Tasks)
+    except NotFound as error:
+        # Only the summary of the job is left.
+        note(error.message)
+        return
     for task in shown.tasks:
         note(task_line(task))
     if shown.next:

@@ -121,7 +121,7 @@ def test_a_task_that_never_stops_writing_stays_at_its_limit(env: ClusterEnv) -> 
 
 
 def test_a_job_fades_after_its_time_and_still_answers(env: ClusterEnv) -> None:
-    """Across a kill of the queue's process, too."""
+    """Listings, waiting and logs say what there is to say."""
     master = env.master("--log-keep", "2s")
     env.agent("cpus:4;mem:2G")
     env.wait_for_framework()
