@@ -137,6 +137,7 @@ _mesosctl_kind()
         submit\ -m|submit\ --mem) kind="any" ;;
         submit\ -t|submit\ --time) kind="any" ;;
         submit\ --grace) kind="any" ;;
+        submit\ --lost-after) kind="any" ;;
         submit\ -R|submit\ --role) kind="any" ;;
         submit\ -u|submit\ --user) kind="any" ;;
         submit\ -E|submit\ --env) kind="any" ;;
@@ -152,6 +153,7 @@ _mesosctl_kind()
         run\ -m|run\ --mem) kind="any" ;;
         run\ -t|run\ --time) kind="any" ;;
         run\ --grace) kind="any" ;;
+        run\ --lost-after) kind="any" ;;
         run\ -R|run\ --role) kind="any" ;;
         run\ -u|run\ --user) kind="any" ;;
         run\ -E|run\ --env) kind="any" ;;
@@ -212,8 +214,8 @@ _mesosctl_options()
         agent) echo "--name --resources --reserve --attributes --isolation --listen --advertise --no-root-tasks --cgroup-root --work-dir --recover --log-keep --log-max --check --ends-tasks --parent" ;;
         framework) echo "--name -R --role --work-dir --listen --advertise --failover-timeout --filter --log-keep" ;;
         local) echo "--agents --cpus --mem --isolation --keep" ;;
-        submit) echo "-a --array --each-line --max-running -p --priority -i --stdin -n -J --name -c --cpus -m --mem -t --time --grace -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --log-max --wrap --once --restartable -W --wait --progress --kill-on-exit --parsable --json --dry-run" ;;
-        run) echo "-i --stdin -n -J --name -c --cpus -m --mem -t --time --grace -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --log-max --wrap" ;;
+        submit) echo "-a --array --each-line --max-running -p --priority -i --stdin -n -J --name -c --cpus -m --mem -t --time --grace --lost-after -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --log-max --wrap --once --restartable -W --wait --progress --kill-on-exit --parsable --json --dry-run" ;;
+        run) echo "-i --stdin -n -J --name -c --cpus -m --mem -t --time --grace --lost-after -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --log-max --wrap" ;;
         jobs) echo "-a --all -A --everyone -s --state -n --name -o --output --json --fields" ;;
         tasks) echo "-A --everyone -s --state -o --output --json --fields" ;;
         status) echo "-w --watch --tasks -o --output --json --fields" ;;

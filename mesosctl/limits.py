@@ -28,6 +28,13 @@ HEARTBEAT_S = 5.0
 # Silence for so many heartbeats ends a session, on either side.
 HEARTBEATS_MISSED_MAX = 3
 AGENT_TIMEOUT_S = HEARTBEAT_S * HEARTBEATS_MISSED_MAX
+# A master that was started gives its agents so much longer than that: they have to notice that it
+# was gone, and their hosts may be busy with whatever took the master along.
+AGENTS_RETURN_S = 45.0
+# So many agents may become unreachable at once, as many as a rack holds; then one at a time. What
+# takes more of them along is a network, which comes back, and their work need not all be repeated.
+UNREACHABLE_BURST = 20
+UNREACHABLE_EVERY_S = 2.0
 # First retry within this window, doubling up to the maximum; all jittered. Where nobody listens a
 # retry costs next to nothing, and a master that was started again has to be found soon (3 s until
 # it is offering again); so the maximum is short, and grows with the cluster (RECONNECT_EACH_S).
@@ -62,6 +69,15 @@ FAILOVER_TIMEOUT_S = 7 * 86_400.0
 RECOVERED_FRAMEWORK_S = 30.0
 # An attempt lost with its agent or executor is repeated so often, then the task is lost.
 LOST_ATTEMPTS_MAX = 5
+# A lease (--lost-after): an agent is silent for 15 s before it counts as unreachable, and after a
+# restart it may need as long again to find its executors; a shorter one would end healthy tasks.
+LEASE_MIN_S = 30.0
+LEASE_MAX_S = 365 * 86_400.0
+# A framework waits longer than the lease before it starts another attempt: a fixed part, in which
+# whoever enforces it is scheduled and the kernel ends the processes, and a share of the lease, for
+# the two hosts' clocks may be slewed by 500 ppm each, in opposite directions; doubled.
+LEASE_SLACK_S = 10.0
+LEASE_SLACK_SHARE = 0.002
 KILL_GRACE_S = 10.0
 KILL_GRACE_MAX_S = 3600.0
 # How long after KILL a container that is not empty is killed again.

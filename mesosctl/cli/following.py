@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from mesosctl.cli.listing import all_jobs, counts_text
 from mesosctl.cli.output import Console, escaped
-from mesosctl.cli.values import duration_text, size_text
+from mesosctl.cli.values import duration_text, size_text, time_text
 from mesosctl.errors import MesosctlError, NotFound, UsageError
 from mesosctl.model.jobs import ENDED, WORST_FIRST, BatchState, JobView, TaskView
 
@@ -163,7 +163,10 @@ class _Absence:
 
 def why(task: TaskView) -> str:
     """Why a task ended as it did, in a few words: for people."""
-    if task.message:
+    if task.again_at is not None:
+        moment = time_text(task.again_at)[len("2026-01-31T") :][: len("08:00")]
+        text = f"Unreachable, started again at {moment} unless it returns"
+    elif task.message:
         text = task.message
     elif task.state is BatchState.OOM:
         text = f"used more than its memory limit of {size_text(task.mem_limit_bytes)}"

@@ -18,7 +18,7 @@ import click
 from mesosctl.cli.environ import BASES
 from mesosctl.cli.params import CPUS, DURATION, ENV, LOG_SIZE, MEMORY, NAME, Duration, Parsed, shown
 from mesosctl.errors import UsageError
-from mesosctl.limits import KILL_GRACE_MAX_S
+from mesosctl.limits import KILL_GRACE_MAX_S, LEASE_MAX_S, LEASE_MIN_S
 from mesosctl.model.ids import is_role
 
 PATH_BYTES_MAX = 4096
@@ -73,6 +73,7 @@ class JobOptions:
     log_max: int | None = None
     time: float | None = None
     grace: float = 10.0
+    lost_after: float | None = None
     wrap: str | None = None
 
     def check(self) -> None:
@@ -81,6 +82,11 @@ class JobOptions:
             raise UsageError("--chdir and --sandbox name two directories", "give one of them")
         if self.grace > KILL_GRACE_MAX_S:
             raise UsageError(f"--grace is over {KILL_GRACE_MAX_S / 3600:g}h", "give less")
+        if self.lost_after is not None and not LEASE_MIN_S <= self.lost_after <= LEASE_MAX_S:
+            raise UsageError(
+                f"--lost-after {self.lost_after:g}s is out of range",
+                f"give {LEASE_MIN_S:g}s at the least, minutes rather",
+            )
         if self.stdout == "merge":
             raise UsageError("-o merge: stdout cannot be merged", "write -e merge, or ./merge")
         if self.append and not (self.stdout or self.stderr):
@@ -147,6 +153,13 @@ def _limits() -> tuple[Callable[[Any], Any], ...]:
             show_default=True,
             metavar="TIME",
             help="How long a task that is asked to end (TERM) may take before KILL.",
+        ),
+        click.option(
+            "--lost-after",
+            type=DURATION,
+            metavar="TIME",
+            help="End a task whose agent is cut off from the master for so long, and then run it "
+            "elsewhere; otherwise it waits for its agent.",
         ),
     )
 

@@ -80,6 +80,7 @@ def make_job(work: Work, options: JobOptions, many: Many) -> JobSpec:
         max_running=many.max_running if many.max_running is not None else of_array,
         once=many.once,
         restartable=many.restartable,
+        lost_after_s=options.lost_after,
         time_limit_s=options.time,
         grace_s=options.grace,
         env=task_environment(options.env_base, options.env, os.environ, bool(options.user)),

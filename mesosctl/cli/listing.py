@@ -110,6 +110,7 @@ TASK_COLUMNS = (
     Column("ended", "ended", kind="time", wide=True),
     Column("user", "user", wide=True),
     Column("entry", "entry", wide=True),
+    Column("again_at", "again", kind="time", hidden=True),
     Column("message", "message", wide=True),
 )
 
@@ -172,6 +173,7 @@ def task_row(task: TaskView) -> dict[str, Any]:
         "user": task.user,
         "entry": task.entry,
         "message": task.message,
+        "again_at": task.again_at,
     }
 
 

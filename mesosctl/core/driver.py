@@ -160,6 +160,11 @@ class FrameworkDriver:
         """Whether the master knows us in the present session."""
         return self._session.confirmed
 
+    @property
+    def vouched(self) -> Now | None:
+        """In the present session, when we sent the last message that the master has answered."""
+        return self._session.vouched if self._session.confirmed else None
+
     def _hello(self) -> Message:
         return Subscribe(self.info, self._suppressed, self._demand)
 

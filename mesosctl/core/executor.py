@@ -7,6 +7,7 @@ Rules:
 - An update is kept until it is acknowledged, and each registration carries all of them.
 - It reconnects for as long as a task runs, and tasks never end because an agent is silent.
 - What it was asked to start is started at most once, also when it is asked again.
+- A task with a lease ends when that runs out, however the agent fares (executor_leases.py).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from mesosctl.core.executor_effects import (
     RemoveFailed,
     StdinProgress,
     TaskStarted,
+    WakeAt,
 )
 from mesosctl.core.executor_lives import TaskLives
 from mesosctl.core.machine import (
@@ -43,6 +45,7 @@ from mesosctl.protocol.messages.agent import (
     ExecutorRegistered,
     KillTasks,
     RegisterExecutor,
+    RenewLeases,
     RunTasks,
     ShutdownExecutor,
     StatusUpdates,
@@ -90,6 +93,8 @@ class ExecutorMachine:
         self._rest_since: float | None = None
         self._stopping = False
         self._stopped = False
+        self._boot_ahead_s = 0.0
+        self._wake_at: float | None = None
 
     @property
     def framework_id(self) -> FrameworkId:
@@ -105,20 +110,20 @@ class ExecutorMachine:
             case TaskStarted():
                 return lives.started(event, now)
             case MainExited():
-                return lives.main_exited(event)
+                return lives.main_exited(event, now)
             case ContainerEmptied():
                 return lives.emptied(event, now)
             case Received(envelope=envelope):
                 message, effects = self._session.receive(envelope, now)
                 return effects + (self._take(message, now) if message is not None else [])
             case Tick():
-                return [*lives.tick(now), *self._session.tick(now)]
+                return [*lives.end_leases(now), *lives.tick(now), *self._session.tick(now)]
             case ContainerBusy():
                 return lives.busy(event, now)
             case LaunchFailed():
                 return lives.launch_failed(event)
             case RemoveFailed():
-                return lives.remove_failed(event, now)
+                return lives.removals.failed(event, now)
             case StdinProgress():
                 return lives.stdin_progress(event)
             case LimitExceeded():
@@ -137,7 +142,7 @@ class ExecutorMachine:
         """Send the updates of the pass, and end when there is nothing left to be here for."""
         if self._stopped:
             return []
-        effects: list[Effect] = []
+        effects = self._watch_leases(now)
         fresh = self._lives.updates.take(now.mono)
         for start in range(0, len(fresh), UPDATES_PER_MESSAGE):
             part = tuple(fresh[start : start + UPDATES_PER_MESSAGE])
@@ -157,7 +162,9 @@ class ExecutorMachine:
         if self._stopped:
             return None
         lives = self._lives
+        lease_due = lives.leases.due()
         wanted = (
+            None if lease_due is None else lease_due - self._boot_ahead_s,
             self._session.deadline(),
             lives.deadline(),
             lives.updates.deadline(),
@@ -168,6 +175,15 @@ class ExecutorMachine:
     def check(self) -> None:
         """Recompute every redundant structure; raises InvariantBroken where one is wrong."""
         self._lives.check()
+
+    def _watch_leases(self, now: Now) -> list[Effect]:
+        """Have the clock that is not stopped by a suspended host wake us for the next lease."""
+        self._boot_ahead_s = now.boot - now.mono
+        due = self._lives.leases.due()
+        if due is None or due == self._wake_at:
+            return []
+        self._wake_at = due
+        return [WakeAt(due)]
 
     def _quit(self) -> tuple[float | None, str]:
         """When to end as things are, and why; None while a task is here or an agent wants us."""
@@ -211,6 +227,8 @@ class ExecutorMachine:
                 return []
             case RunTasks():
                 return self._run(message, now)
+            case RenewLeases(renewed_at=renewed_at):
+                return self._renew(renewed_at, now)
             case KillTasks():
                 effects: list[Effect] = []
                 for kill in message.kills if message.framework_id == self.framework_id else ():
@@ -237,10 +255,17 @@ class ExecutorMachine:
         elif self._stopping:
             problem = "this executor was asked to end"
         if not problem:
-            return lives.run(message.launches, now)
+            return [*self._renew(message.renewed_at, now), *lives.run(message.launches, now)]
         for launch in message.launches:
             lives.drop(launch, message.framework_id, problem, now)
         return [Log("warning", f"{len(message.launches)} tasks not started: {problem}")]
+
+    def _renew(self, renewed_at: float | None, now: Now) -> list[Effect]:
+        """Count leases from here, but for those that have run out by now."""
+        if renewed_at is None:
+            return []
+        effects = self._lives.end_leases(now)
+        return effects + self._lives.leases.renew(renewed_at, now)
 
     def _shutdown(self, grace_s: float | None, now: Now) -> list[Effect]:
         """End every task and then this process. Asked again, it can only come sooner."""

@@ -79,6 +79,40 @@ class Sample(Effect):
     """Measure every container; those above a limit come back as LimitExceeded."""
 
 
+@dataclass(frozen=True, slots=True)
+class GuardLease(Effect):
+    """Have the guard end this container once its lease has run out, should we not be there to.
+
+    Times in seconds of CLOCK_BOOTTIME. From now on the leases of all guarded containers count
+    from `renewed_at`.
+    """
+
+    container: str
+    lease_s: float
+    renewed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RenewGuard(Effect):
+    """The leases of all guarded containers count from here."""
+
+    renewed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class UnguardLease(Effect):
+    """This container has no lease any more."""
+
+    container: str
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt(Effect):
+    """Have a Tick at this time of CLOCK_BOOTTIME, also if the host was suspended until then."""
+
+    boot: float
+
+
 # --- events ---------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class TaskStarted(Event):

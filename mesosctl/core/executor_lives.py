@@ -26,17 +26,18 @@ from mesosctl.core.executor_effects import (
     MainExited,
     Prepare,
     Remove,
-    RemoveFailed,
     Sample,
     SignalContainer,
     Spawn,
     StdinProgress,
     TaskStarted,
 )
+from mesosctl.core.executor_leases import Leases
+from mesosctl.core.executor_removals import Removals
 from mesosctl.core.executor_stdin import StdinFlow
 from mesosctl.core.executor_task import SIGTERM, Phase, Step, Task, classify, update
 from mesosctl.core.executor_updates import Updates
-from mesosctl.core.machine import Effect, Log, NewId, Now
+from mesosctl.core.machine import Effect, NewId, Now
 from mesosctl.errors import require
 from mesosctl.limits import CPUS_MILLI_MIN, KILL_AGAIN_S, KILL_GRACE_MAX_S
 from mesosctl.model.ids import FrameworkId
@@ -49,8 +50,6 @@ from mesosctl.protocol.messages.streams import StdinTaken, WriteStdin
 # task finds it waiting, and that a burst of launches does not make a burst of cgroups.
 STARTS_MAX = 16
 DRAIN_AGAIN_S = 0.001
-REMOVE_AGAIN_S = 0.01
-REMOVE_TRIES = 10
 _NOTHING = Usage()
 
 
@@ -65,6 +64,7 @@ class TaskLives:
     ) -> None:
         self.framework_id = FrameworkId("")
         self.updates = Updates()
+        self.leases = Leases()
         self._new_id = new_id
         self._send = send
         self._sample_interval_s = sample_interval_s
@@ -72,8 +72,7 @@ class TaskLives:
         self._queue: deque[str] = deque()
         self._starts = 0
         self._running = 0
-        # Containers that could not be removed: when to try again, and how often it was tried.
-        self._removing: dict[str, tuple[float, int]] = {}
+        self.removals = Removals()
         # When to look at which container; what is due stands in the task itself.
         self._alarms: list[tuple[float, str]] = []
         self._sample_at: float | None = None
@@ -81,7 +80,7 @@ class TaskLives:
     @property
     def is_calm(self) -> bool:
         """Whether there is no task and no container left."""
-        return not self._tasks and not self._removing
+        return not self._tasks and not self.removals
 
     def reports(self) -> tuple[ExecutorTask, ...]:
         """Every task that has not ended, as the agent is told of it."""
@@ -95,6 +94,7 @@ class TaskLives:
     # --- starting ---------------------------------------------------------------------------------
     def run(self, launches: tuple[ExecutorLaunch, ...], now: Now) -> list[Effect]:
         """Start these, except what is known already."""
+        effects: list[Effect] = []
         for launch in launches:
             container = launch.container
             if container in self._tasks or self.updates.has_ended(container):
@@ -102,19 +102,31 @@ class TaskLives:
             if container != self._container(launch.task.task_id):
                 self.drop(launch, self.framework_id, "its container has a wrong name", now)
                 continue
+            lease_s = launch.task.lease_s
+            if lease_s is not None and not self.leases.may_start(lease_s, now):
+                problem, reason = "its lease has run out", Reason.LEASE_EXPIRED
+                self.drop(launch, self.framework_id, problem, now, reason)
+                continue
+            if lease_s is not None:
+                effects += self.leases.hold(container, lease_s)
             stdin = StdinFlow() if launch.task.command.stdin == "stream" else None
             self._tasks[container] = Task(launch, stdin=stdin)
             self._queue.append(container)
-        return self._start_more()
+        return effects + self._start_more()
 
     def drop(
-        self, launch: ExecutorLaunch, framework_id: FrameworkId, problem: str, now: Now
+        self,
+        launch: ExecutorLaunch,
+        framework_id: FrameworkId,
+        problem: str,
+        now: Now,
+        reason: Reason = Reason.EXECUTOR_TERMINATED,
     ) -> None:
         """Say that a task will certainly not be started here."""
         container = f"{framework_id}/{launch.task.task_id}"
         if container in self._tasks or self.updates.has_ended(container):
             return
-        step = Step(TaskState.DROPPED, Reason.EXECUTOR_TERMINATED, f"never started: {problem}")
+        step = Step(TaskState.DROPPED, reason, f"never started: {problem}")
         made = update(Task(launch), framework_id, self._new_id(), now.wall, step, None)
         self.updates.put(container, made, now.mono)
 
@@ -154,7 +166,9 @@ class TaskLives:
         early = task.stdin.start() if task.stdin is not None else []
         effects: list[Effect] = [FeedStdin(container, *part) for part in early]
         effects += [SignalContainer(container, signum) for signum in task.signals]
-        if task.kill_grace_s is None:
+        if task.cause == "lease":
+            effects += self._kill_now(container, task, now)
+        elif task.kill_grace_s is None:
             self._report(task, Step(TaskState.RUNNING, Reason.NONE, task.note), now)
         else:
             effects += self._begin_kill(container, task, task.kill_grace_s, now)
@@ -169,8 +183,10 @@ class TaskLives:
         return [Drain(event.container), *self._start_more()]
 
     # --- ending -----------------------------------------------------------------------------------
-    def main_exited(self, event: MainExited) -> list[Effect]:
+    def main_exited(self, event: MainExited, now: Now) -> list[Effect]:
         """The first process is gone: with it ends the task, whatever it left behind."""
+        # The lease guard may have ended it while we were stopped.
+        effects = self.end_leases(now)
         task = self._expect(event.container, Phase.RUNNING)
         task.phase = Phase.DRAINING
         self._running -= 1
@@ -178,7 +194,7 @@ class TaskLives:
             self._sample_at = None
         task.exit_code, task.signum = event.exit_code, event.signum
         task.kill_due = task.limit_due = None
-        return [Drain(event.container)]
+        return [*effects, Drain(event.container)]
 
     def busy(self, event: ContainerBusy, now: Now) -> list[Effect]:
         """Look again soon, and then less often."""
@@ -196,21 +212,15 @@ class TaskLives:
     def _end(self, task: Task, emptied: ContainerEmptied, now: Now) -> list[Effect]:
         del self._tasks[task.launch.container]
         self._report(task, classify(task, emptied), now, emptied.usage)
+        effects = self.leases.drop(task.launch.container, task.launch.task.lease_s)
         if task.stdin is not None and not task.stdin.closed:
             task.stdin.closed = True
-            return self._stdin_taken(task)
-        return []
+            effects += self._stdin_taken(task)
+        return effects
 
     def _report(self, task: Task, step: Step, now: Now, usage: Usage | None = None) -> None:
         made = update(task, self.framework_id, self._new_id(), now.wall, step, usage)
         self.updates.put(task.launch.container, made, now.mono)
-
-    def remove_failed(self, event: RemoveFailed, now: Now) -> list[Effect]:
-        """Try again, less and less often, then leave it to the agent's next start."""
-        if event.tries >= REMOVE_TRIES:
-            return [Log("warning", f"container {event.container} cannot be removed; left behind")]
-        self._removing[event.container] = (now.mono + REMOVE_AGAIN_S * 2**event.tries, event.tries)
-        return []
 
     def _expect(self, container: str, phase: Phase) -> Task:
         task = self._tasks.get(container)
@@ -280,6 +290,21 @@ class TaskLives:
         task.peak_bytes, task.limit_bytes = event.peak_bytes, event.limit_bytes
         return self._kill_now(event.container, task, now)
 
+    def end_leases(self, now: Now) -> list[Effect]:
+        """Kill what has run longer than its lease allows, without grace."""
+        effects: list[Effect] = []
+        for container in self.leases.overdue(now):
+            task = self._tasks[container]
+            effects += self.leases.drop(container, task.launch.task.lease_s)
+            task.cause = task.cause or "lease"
+            if task.phase is Phase.WAITING:
+                effects += self._end(task, ContainerEmptied(container, _NOTHING), now)
+            elif task.phase is Phase.ORDERED:
+                task.kill_grace_s = 0.0
+            elif task.phase is Phase.RUNNING:
+                effects += self._kill_now(container, task, now)
+        return effects
+
     # --- time -------------------------------------------------------------------------------------
     def _alarm(self, due: float, container: str) -> None:
         heapq.heappush(self._alarms, (due, container))
@@ -292,11 +317,7 @@ class TaskLives:
             task = self._tasks.get(container)
             if task is not None:
                 effects += self._due(container, task, now)
-        for container, (due, tries) in list(self._removing.items()):
-            if due <= now.mono:
-                # Silence is success; a failure puts it back with its count of tries.
-                del self._removing[container]
-                effects.append(Remove(container, tries + 1))
+        effects += self.removals.tick(now)
         if self._sample_at is not None and self._sample_interval_s and now.mono >= self._sample_at:
             self._sample_at = now.mono + self._sample_interval_s
             effects.append(Sample())
@@ -320,12 +341,9 @@ class TaskLives:
         """When tick() has something to do, in monotonic seconds."""
         if len(self._alarms) > 64 + 8 * len(self._tasks):
             self._forget_alarms()
-        times = [due for due, _ in self._removing.values()]
-        if self._alarms:
-            times.append(self._alarms[0][0])
-        if self._sample_at is not None:
-            times.append(self._sample_at)
-        return min(times, default=None)
+        first = self._alarms[0][0] if self._alarms else None
+        times = (first, self._sample_at, self.removals.deadline())
+        return min((time for time in times if time is not None), default=None)
 
     def _forget_alarms(self) -> None:
         """Time limits of tasks that are long gone must not pile up."""

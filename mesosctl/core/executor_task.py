@@ -44,7 +44,7 @@ class Task:
     pid: int = 0
     note: str = ""
     started_at: float | None = None
-    # Which of kill, time and memory was acted upon first; "" for none.
+    # Which of kill, time, memory and lease was acted upon first; "" for none.
     cause: str = ""
     kill_due: float | None = None
     kill_grace_s: float | None = None
@@ -117,6 +117,8 @@ def classify(task: Task, emptied: ContainerEmptied) -> Step:
         return Step(TaskState.KILLED, Reason.KILL_REQUESTED, message, code, signum)
     if task.failure is not None:
         return _launch_failed(task.failure)
+    if task.cause == "lease":
+        return _lease_expired(task)
     if task.cause == "time":
         limit_s = task.launch.task.time_limit_s or 0.0
         message = f"time limit exceeded: limit {limit_s:g} s"
@@ -133,6 +135,13 @@ def classify(task: Task, emptied: ContainerEmptied) -> Step:
         reason = Reason.EXITED if signum is None else Reason.SIGNALED
         return Step(TaskState.FAILED, reason, text, code, signum)
     return _own_end(task, emptied)
+
+
+def _lease_expired(task: Task) -> Step:
+    text = f"no word from the master for {task.launch.task.lease_s or 0.0:g} s (--lost-after)"
+    if task.started_at is None:
+        return Step(TaskState.DROPPED, Reason.LEASE_EXPIRED, f"never started: {text}")
+    return Step(TaskState.GONE, Reason.LEASE_EXPIRED, text, task.exit_code, task.signum)
 
 
 def _own_end(task: Task, emptied: ContainerEmptied) -> Step:

@@ -19,10 +19,15 @@ NewId = Callable[[], str]
 
 
 class Now(NamedTuple):
-    """The present in seconds: `mono` decides, `wall` (since the epoch) is only told to people."""
+    """The present in seconds: `mono` decides, `wall` (since the epoch) is only told to people.
+
+    `boot` counts since the host was booted and, unlike `mono`, also while it is suspended: leases
+    are held against it. Only differences between times of one host mean anything.
+    """
 
     mono: float
     wall: float
+    boot: float = 0.0
 
 
 # --- events ---------------------------------------------------------------------------------------

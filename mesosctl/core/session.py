@@ -17,6 +17,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -172,6 +173,11 @@ class ClientSession:
         # The window over which reconnects are spread grows with the size of the cluster.
         self.spread_s = 0.0
         self.confirmed = False
+        # When we sent the last message that was answered, of the first one and the pings: at some
+        # time since then the other side took us for present, and what it had said before that
+        # answer has been received.
+        self.vouched: Now | None = None
+        self._asked: deque[Now] = deque()
         self._hello = hello
         self._on_lost = on_lost
         self._new_id = new_id
@@ -183,6 +189,7 @@ class ClientSession:
         self._open_at: float | None = None
         self._backoff_s = RECONNECT_FIRST_S
         self._ended = False
+        self._opened = Now(0.0, 0.0)
 
     @property
     def is_open(self) -> bool:
@@ -200,6 +207,8 @@ class ClientSession:
         self._ping_at = now.mono + self.heartbeat_s
         self._open_at = None
         self.confirmed = False
+        self._asked.clear()
+        self._opened = now
         return [Open(self.link, self.spread_s), *self.send(self._hello())]
 
     def confirm(self, now: Now, agents: int = 1) -> None:
@@ -208,6 +217,7 @@ class ClientSession:
         `agents` sizes the window for the next reconnect.
         """
         self.confirmed = True
+        self.vouched = self._opened
         self._backoff_s = RECONNECT_FIRST_S
         self.spread_s = agents * RECONNECT_EACH_S
 
@@ -239,6 +249,10 @@ class ClientSession:
         self.epoch = envelope.epoch
         self.cluster = envelope.cluster or self.cluster
         if isinstance(envelope.message, Pong):
+            # Each ping has one answer, and neither can be lost without ending the session.
+            asked = self._asked.popleft() if self._asked else None
+            if asked is not None and self.confirmed:
+                self.vouched = asked
             return None, []
         return envelope.message, []
 
@@ -297,6 +311,7 @@ class ClientSession:
             return self.lose(now)
         if now.mono >= self._ping_at:
             self._ping_at = now.mono + self.heartbeat_s
+            self._asked.append(now)
             return self.send(Ping())
         return []
 

@@ -92,7 +92,8 @@ class JobSpec:
 
     `indices` are the inclusive ranges (first, last, step) of an array, empty for a single task.
     `entries` are the lines of `--each-line`, one task each, numbered from 0. `{}` in `argv` is
-    replaced by the entry. Paths in `stdout`, `stderr` and `stdin` may hold %j %A %a %x %u %t %N %%.
+    replaced by the entry. `lost_after_s` is the lease of each task (model.tasks). Paths in
+    `stdout`, `stderr` and `stdin` may hold %j %A %a %x %u %t %N %%.
     """
 
     name: str
@@ -110,6 +111,7 @@ class JobSpec:
     max_running: int | None = None
     once: bool = False
     restartable: bool = False
+    lost_after_s: float | None = None
     time_limit_s: float | None = None
     grace_s: float = KILL_GRACE_S
     env: dict[str, str] = field(default_factory=dict)
@@ -134,7 +136,10 @@ class JobSpec:
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """One task as listings show it. Times are wall seconds since the epoch or None."""
+    """One task as listings show it. Times are wall seconds since the epoch or None.
+
+    `again_at`: it is unreachable, and started again at this time unless its agent returns.
+    """
 
     id: str
     job: str
@@ -159,6 +164,7 @@ class TaskView:
     mem_peak_bytes: int | None = None
     user: str = ""
     entry: str | None = None
+    again_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,7 @@ class Reason(StrEnum):
     AGENT_RESTARTED = "AgentRestarted"
     AGENT_REBOOTED = "AgentRebooted"
     AGENT_UNREACHABLE = "AgentUnreachable"
+    LEASE_EXPIRED = "LeaseExpired"
     FRAMEWORK_REMOVED = "FrameworkRemoved"
     INVALID_OFFERS = "InvalidOffers"
     TASK_INVALID = "TaskInvalid"
@@ -102,7 +103,10 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class TaskInfo:
-    """One task to launch: where, with what, and how it ends. Times in seconds."""
+    """One task to launch: where, with what, and how it ends. Times in seconds.
+
+    `lease_s`: it is ended when its agent was not answered by the master for so long; None: never.
+    """
 
     task_id: TaskId
     name: str
@@ -112,6 +116,7 @@ class TaskInfo:
     pids_max: int = PIDS_MAX
     grace_s: float = KILL_GRACE_S
     time_limit_s: float | None = None
+    lease_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,7 @@ def _run(options: argparse.Namespace, spawner: SpawnerLink, deaths_fd: int) -> i
     from mesosctl.limits import EXECUTOR_IDLE_S
     from mesosctl.model.ids import AgentId, ExecutorId
     from mesosctl.runtime.executor_deeds import Deeds
+    from mesosctl.runtime.executor_leases import LeaseDeeds
     from mesosctl.runtime.executor_orders import Orders
     from mesosctl.runtime.ids import new_id
     from mesosctl.runtime.links import LinkSpec
@@ -91,6 +92,8 @@ def _run(options: argparse.Namespace, spawner: SpawnerLink, deaths_fd: int) -> i
     loop = Loop(machine, log=Logger(f"executor {options.executor_id}", options.log_level))
     loop.link(_LINK, LinkSpec(f"ipc://{options.socket.removeprefix('ipc://')}"))
     Deeds(loop, isolation, spawner, Orders(options.agent_id)).attach(deaths_fd)
+    guard = ("--isolation", options.isolation, "--cgroup-root", options.cgroup_root)
+    LeaseDeeds(loop, (*guard, "--agent-id", options.agent_id)).attach()
     # What was made so far stays for good: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()

@@ -76,7 +76,7 @@ class _Timer:
 
 def system_now() -> Now:
     """The time of this host."""
-    return Now(time.monotonic(), time.time())
+    return Now(time.monotonic(), time.time(), time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
 class Loop:

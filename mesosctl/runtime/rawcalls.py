@@ -24,6 +24,10 @@ PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 CAP_SETGID = 6
 CAP_SETUID = 7
+CLOCK_BOOTTIME = 7
+TFD_TIMER_ABSTIME = 1
+TFD_CLOEXEC = 0o2000000
+TFD_NONBLOCK = 0o4000
 SFD_CLOEXEC = 0o2000000
 SFD_NONBLOCK = 0o4000
 
@@ -43,6 +47,8 @@ _NUMBERS: dict[str, dict[str, int]] = {
         "setresgid": 119,
         "setresuid": 117,
         "signalfd4": 289,
+        "timerfd_create": 283,
+        "timerfd_settime": 286,
         "unshare": 272,
         "waitid": 247,
     },
@@ -54,6 +60,8 @@ _NUMBERS: dict[str, dict[str, int]] = {
         "setresgid": 149,
         "setresuid": 147,
         "signalfd4": 74,
+        "timerfd_create": 85,
+        "timerfd_settime": 86,
         "unshare": 97,
         "waitid": 95,
     },
@@ -164,6 +172,21 @@ def signalfd(signal_number: int) -> int:
     size = ctypes.c_size_t(_SIGNAL_SET_BYTES)
     flags = ctypes.c_int(SFD_CLOEXEC | SFD_NONBLOCK)
     return _call("signalfd4", ctypes.c_int(-1), ctypes.byref(mask), size, flags)
+
+
+def timerfd_boottime() -> int:
+    """Return a close-on-exec, non-blocking timer that goes on while the host is suspended."""
+    flags = ctypes.c_int(TFD_CLOEXEC | TFD_NONBLOCK)
+    return _call("timerfd_create", ctypes.c_int(CLOCK_BOOTTIME), flags)
+
+
+def timerfd_set(descriptor: int, boot_s: float) -> None:
+    """Have the timer become readable at this time of CLOCK_BOOTTIME, which is above 0."""
+    seconds = max(0, int(boot_s))
+    nanoseconds = max(1, min(999_999_999, int((boot_s - seconds) * 1e9)))
+    spec = (ctypes.c_long * 4)(0, 0, seconds, nanoseconds)
+    flags = ctypes.c_int(TFD_TIMER_ABSTIME)
+    _call("timerfd_settime", ctypes.c_int(descriptor), flags, ctypes.byref(spec), None)
 
 
 def peek_exit() -> tuple[int, int, float, float, int] | None:

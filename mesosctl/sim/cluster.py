@@ -119,7 +119,7 @@ class Cluster:
         if known is None:
             chance = self.world.random
             known = self._behaviours[task_id] = Behaviour(
-                lasts_s=chance.choice([0.01, 2.0, 10.0, 10.0, 25.0]),
+                lasts_s=chance.choice(self.plan.lasts_s),
                 exit_code=chance.choice([0, 0, 0, 0, 3]),
                 stubborn=chance.random() < 0.2,
                 leaves_child=chance.random() < 0.1,

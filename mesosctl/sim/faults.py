@@ -46,6 +46,7 @@ class Faults:
     kill_at_pass: float = 0.0
     delay_max_s: float = 0.002
     restart_max_s: float = 3.0
+    partition_s: tuple[float, ...] = PARTITION_S
     touched_links: str = ""
     touched_nodes: str = ""
     stroke_mean_s: float | None = None
@@ -81,7 +82,7 @@ class Nemesis:
             case Stroke.PARTITION:
                 self._partition()
             case Stroke.ISOLATE:
-                lasts_s = chance.choice(PARTITION_S)
+                lasts_s = chance.choice(self._world.faults.partition_s)
                 lonely = self._a_node()
                 for other in self._cluster.nodes():
                     self._world.wire.block(lonely, other, lasts_s)
@@ -101,7 +102,7 @@ class Nemesis:
         pairs = [(cluster.master, agent) for agent in cluster.agents]
         pairs += [(cluster.master, cluster.framework), (cluster.framework, cluster.client)]
         one, other = chance.choice(pairs)
-        lasts_s = chance.choice(PARTITION_S)
+        lasts_s = chance.choice(self._world.faults.partition_s)
         direction = chance.choice(["both", "there", "back"])
         if direction != "back":
             self._world.wire.block(one, other, lasts_s)

@@ -44,16 +44,20 @@ from mesosctl.core.executor_effects import (
     ContainerEmptied,
     Drain,
     FeedStdin,
+    GuardLease,
     KillContainer,
     LaunchFailed,
     MainExited,
     Prepare,
     Remove,
     RemoveFailed,
+    RenewGuard,
     Sample,
     SignalContainer,
     Spawn,
     TaskStarted,
+    UnguardLease,
+    WakeAt,
 )
 from mesosctl.core.machine import Event, Machine
 from mesosctl.errors import require
@@ -111,6 +115,9 @@ class Host:
         self._pids: dict[str, int] = {}
         self._next_pid = 1000
         self._watched: dict[str, None] = {}
+        # The lease guards of the executors, which outlive them: who is guarded, from when, for how
+        # long.
+        self._guarded: dict[str, tuple[Node, float, float]] = {}
         world.died.append(self._died)
         agent.deeds.update(
             {
@@ -162,6 +169,7 @@ class Host:
                 self._end(held, run)
         self.containers.clear()
         self._pids.clear()
+        self._guarded.clear()
         # The same numbers are given out again.
         self._next_pid = 1000
 
@@ -218,6 +226,10 @@ class Host:
             Drain: lambda effect: self._drain(node, effect.container),
             Remove: lambda effect: self._remove(node, effect),
             FeedStdin: lambda effect: None,
+            GuardLease: lambda effect: self._guard(node, effect),
+            RenewGuard: lambda effect: self._renew_guard(node, effect.renewed_at),
+            UnguardLease: lambda effect: self._unguard(effect.container),
+            WakeAt: lambda effect: None,
             Sample: lambda effect: None,
         }
         self._next_pid += 1
@@ -349,6 +361,31 @@ class Host:
             self._soon(node, RemoveFailed(effect.container, effect.tries))
             return
         self.containers.pop(effect.container, None)
+
+    # --- leases -----------------------------------------------------------------------------------
+    def _guard(self, node: Node, effect: GuardLease) -> None:
+        self._guarded[effect.container] = (node, effect.renewed_at, effect.lease_s)
+        self._look_at_lease(effect.container)
+
+    def _renew_guard(self, node: Node, renewed_at: float) -> None:
+        for container, (owner, _, lease_s) in self._guarded.items():
+            if owner is node:
+                self._guarded[container] = (node, renewed_at, lease_s)
+
+    def _unguard(self, container: str) -> None:
+        self._guarded.pop(container, None)
+
+    def _look_at_lease(self, container: str) -> None:
+        """End what has no lease any more, whether its executor lives or not."""
+        if container not in self._guarded:
+            return
+        owner, renewed_at, lease_s = self._guarded[container]
+        left_s = renewed_at + lease_s - self.world.now.boot
+        if left_s > 0:
+            self.world.later(left_s, lambda: self._look_at_lease(container))
+        elif container in self.containers or owner.machine is not None:
+            self._signal(container, SIGKILL)
+            self.world.later(0.2, lambda: self._look_at_lease(container))
 
     def _kill_containers(self, effect: KillContainers) -> None:
         gone, busy = [], []

@@ -12,6 +12,10 @@ from mesosctl.sim.world import World
 TASK_MEM_BYTES = 256 << 20
 FAULTS_S = 90.0
 SMALL_FAULTS_S = 30.0
+# Every so manieth seed has tasks and partitions that are longer than the leases of its jobs.
+LONG_EVERY = 10
+LONG_FAULTS_S = 240.0
+LEASE_S = 30.0
 
 
 @dataclass(slots=True)
@@ -26,6 +30,7 @@ class Plan:
     faults: Faults = field(default_factory=Faults)
     faults_s: float = FAULTS_S
     agents_within_s: float = 0.5
+    lasts_s: tuple[float, ...] = (0.01, 2.0, 10.0, 10.0, 25.0)
 
 
 def plan_of(seed: int, world: World) -> Plan:
@@ -62,7 +67,31 @@ def plan_of(seed: int, world: World) -> Plan:
         plan = replace(plan, agents=chance.randint(4, 6))
         jobs, counts = chance.randint(6, 10), [1, 8, 30]
     plan.wishes = [_wish(seed, number, counts, plan, world) for number in range(jobs)]
+    if seed % LONG_EVERY == 0:
+        _lengthen(plan)
     return plan
+
+
+def _lengthen(plan: Plan) -> None:
+    """Make leases run out: tasks and partitions outlast them."""
+    plan.lasts_s = (2.0, 30.0, 90.0)
+    plan.faults_s = LONG_FAULTS_S
+    plan.faults.partition_s = (5.0, 50.0, 90.0, 120.0)
+    plan.faults.strokes = [Stroke.PARTITION, Stroke.ISOLATE, *plan.faults.strokes]
+    plan.faults.stroke_mean_s = 12.0
+    plan.wishes = [replace(wish, job=_leased(wish.job)) for wish in plan.wishes]
+
+
+def _leased(job: JobSpec) -> JobSpec:
+    return replace(
+        job,
+        indices=((0, 2, 1),),
+        is_array=True,
+        cpus_milli=500,
+        max_running=None,
+        time_limit_s=None,
+        lost_after_s=LEASE_S,
+    )
 
 
 def _wish(seed: int, number: int, counts: list[int], plan: Plan, world: World) -> Wish:
@@ -78,6 +107,7 @@ def _wish(seed: int, number: int, counts: list[int], plan: Plan, world: World) -
         is_array=count > 1,
         once=kind < 0.3,
         restartable=kind > 0.85,
+        lost_after_s=LEASE_S if 0.2 < kind < 0.6 else None,
         max_running=chance.choice([None, None, 2]),
         time_limit_s=chance.choice([None, None, 20.0]),
         grace_s=2.0,

@@ -105,7 +105,7 @@ class World:
     def _set_time(self, at_s: float) -> None:
         if at_s != self._time_s:
             self._time_s = at_s
-            self._now = Now(at_s, WALL_AT_START + at_s)
+            self._now = Now(at_s, WALL_AT_START + at_s, at_s)
 
     def chance(self, probability: float) -> bool:
         """Whether something of this probability happens now."""

@@ -27,7 +27,8 @@ from mesosctl.core.executor_effects import (
     StdinProgress,
     TaskStarted,
 )
-from mesosctl.core.executor_lives import REMOVE_TRIES, STARTS_MAX
+from mesosctl.core.executor_lives import STARTS_MAX
+from mesosctl.core.executor_removals import REMOVE_TRIES
 from mesosctl.core.executor_updates import RUNNING_HELD_S
 from mesosctl.core.machine import (
     Effect,
@@ -92,6 +93,7 @@ class World:
             sample_interval_s=sample_interval_s,
         )
         self.mono = 100.0
+        self.boot_ahead_s = 0.0
         self.effects: list[Effect] = []
         self.seq = 0
         self.session = ""
@@ -100,7 +102,7 @@ class World:
 
     @property
     def now(self) -> Now:
-        return Now(self.mono, 1_000_000.0 + self.mono)
+        return Now(self.mono, 1_000_000.0 + self.mono, self.boot_ahead_s + self.mono)
 
     def step(self, *events: Event) -> None:
         """One pass of the loop with these events."""
@@ -228,7 +230,7 @@ def launch(
     name: str = "t1", *, mem: int = 64, framework: str = FRAMEWORK, **fields: object
 ) -> ExecutorLaunch:
     """A task that runs `true`; `fields` go to the command or to the task."""
-    in_task = {"grace_s", "time_limit_s", "pids_max"}
+    in_task = {"grace_s", "time_limit_s", "pids_max", "lease_s"}
     info = TaskInfo(
         TaskId(name),
         name,

@@ -208,7 +208,7 @@ def once_runs_again(patch: Patch) -> None:
 def unreachable_runs_again(patch: Patch) -> None:
     """A task whose agent does not answer is started elsewhere."""
 
-    def unreachable(self: Updates, job: Any, task: Any) -> None:
+    def unreachable(self: Updates, job: Any, task: Any, now: Now) -> None:
         self.queue.requeue(job, task)
 
     patch.setattr(Updates, "unreachable", unreachable)

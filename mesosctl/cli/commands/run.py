@@ -140,6 +140,7 @@ def make_task(work: Work, job: JobOptions) -> TaskInfo:
         command,
         grace_s=job.grace,
         time_limit_s=job.time,
+        lease_s=job.lost_after,
     )
 
 

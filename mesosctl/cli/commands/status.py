@@ -85,7 +85,7 @@ def _plain(selector: str) -> str:
 
 
 def _failures(cluster: Cluster, jobs: list[JobView], output: Output) -> list[TaskView]:
-    """The first tasks of these jobs that did not end well, for people."""
+    """The first tasks of these jobs that did not end well or are out of reach, for people."""
     from mesosctl.cli.following import FAILED_STATES
     from mesosctl.protocol.messages.batch import ListTasks, Tasks
 
@@ -97,6 +97,9 @@ def _failures(cluster: Cluster, jobs: list[JobView], output: Output) -> list[Tas
         if not job.note and any(job.counts.get(state) for state in states):
             ask = ListTasks((job.id,), states, limit=FAILURES_SHOWN)
             found += cluster.ask(ask, Tasks).tasks
+        if job.ended is None and job.tasks <= FAILURES_SHOWN:
+            live = cluster.ask(ListTasks((job.id,), ("staging", "running")), Tasks).tasks
+            found += [task for task in live if task.reason == "Unreachable"]
     return found
 
 

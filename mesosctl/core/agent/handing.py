@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from mesosctl.core.agent.effects import KillExecutor, MakeSandbox, SandboxFailed, StartExecutor
 from mesosctl.core.agent.executors import Executor, Executors, Step
+from mesosctl.core.agent.leases import Leases
 from mesosctl.core.agent.options import AgentOptions
 from mesosctl.core.agent.records import EXECUTORS, NOBODY, ExecutorEntry, put
 from mesosctl.core.agent.tasks import Framework, Phase, Task, Tasks
@@ -47,6 +48,7 @@ class Handing:
         self,
         tasks: Tasks,
         executors: Executors,
+        leases: Leases,
         sessions: ServerSessions,
         told: Callable[[Task], list[Effect]],
         new_id: NewId,
@@ -55,6 +57,7 @@ class Handing:
     ) -> None:
         self._tasks = tasks
         self._executors = executors
+        self._leases = leases
         self._sessions = sessions
         self._told = told
         self._new_id = new_id
@@ -189,6 +192,7 @@ class Handing:
             return self._drop_unsent(now)
         effects: list[Effect] = []
         for framework in list(self._tasks.frameworks.values()):
+            effects += self._leases.end_overdue(list(framework.waiting.values()), now)
             if framework.waiting:
                 effects += self._serve(framework, now)
             elif not framework.tasks:
@@ -266,13 +270,14 @@ class Handing:
             effects += self._tasks.sent(task, executor.entry.executor_id)
             task_bytes = _bytes(task)
             if batch and (len(batch) >= TASKS_PER_MESSAGE or size + task_bytes > BYTES_PER_MESSAGE):
-                message = RunTasks(info.framework_id, tuple(batch))
+                message = RunTasks(info.framework_id, tuple(batch), self._leases.renewed_at)
                 effects += self._sessions.send(executor.peer, message)
                 batch, size = [], 0
             limit = self._options.limit_of(task.entry.info.command)
             batch.append(ExecutorLaunch(task.entry.info, task.sandbox, task.container, env, limit))
             size += task_bytes
-        effects += self._sessions.send(executor.peer, RunTasks(info.framework_id, tuple(batch)))
+        message = RunTasks(info.framework_id, tuple(batch), self._leases.renewed_at)
+        effects += self._sessions.send(executor.peer, message)
         for task in tasks:
             effects += [*self._executors.send_kills(executor, task), *self._told(task)]
         return effects

@@ -16,6 +16,7 @@ from dataclasses import replace
 from mesosctl.core.agent import effects as deeds
 from mesosctl.core.agent.executors import Executors
 from mesosctl.core.agent.handing import Handing
+from mesosctl.core.agent.leases import Leases
 from mesosctl.core.agent.options import AgentOptions
 from mesosctl.core.agent.reaping import Reaper
 from mesosctl.core.agent.records import META, AgentRecords, MetaRecord, put
@@ -82,9 +83,11 @@ class AgentMachine:
         self._stdin = StdinRelays(self.tasks, self._data_sessions, self._to_executor)
         told = self._stdin.send_again
         self.executors = Executors(self.tasks, self._reaper, self._executor_sessions, told)
+        self._leases = Leases(self.tasks, self.executors, self._executor_sessions)
         self._handing = Handing(
             self.tasks,
             self.executors,
+            self._leases,
             self._executor_sessions,
             told,
             new_id,
@@ -226,16 +229,7 @@ class AgentMachine:
         return effects
 
     def _remember(self) -> list[Effect]:
-        info = self.info
-        meta = MetaRecord(
-            info.agent_id,
-            info.boot_id,
-            self.session.cluster,
-            self.session.epoch,
-            info.name,
-            info.total,
-            info.attributes,
-        )
+        meta = MetaRecord.of(self.info, self.session.cluster, self.session.epoch)
         if meta == self._meta:
             return []
         self._meta = meta
@@ -295,6 +289,7 @@ class AgentMachine:
             text = "that master leads another cluster than the one this agent belongs to; "
             return self._stop(text + "name the right --master, or an empty --work-dir", 5)
         message, effects = self.session.receive(envelope, now)
+        effects += self._leases.renew(self.session.vouched, now)
         match message:
             case None:
                 return effects
@@ -332,7 +327,7 @@ class AgentMachine:
         self.session.confirm(now, message.agents)
         self.info = replace(self.info, agent_id=message.agent_id)
         self.tasks.agent_id = message.agent_id
-        effects = self._remember()
+        effects = [*self._remember(), *self._leases.renew(self.session.vouched, now)]
         if not known:
             effects.append(deeds.OpenContainers(message.agent_id))
         self.tasks.repeat()
@@ -356,7 +351,8 @@ class AgentMachine:
         message, effects = self._executor_sessions.receive(event, now)
         match message:
             case messages.RegisterExecutor():
-                return effects + self.executors.register(peer, message, now)
+                effects += self.executors.register(peer, message, now)
+                return effects + self._leases.greet(message.executor_id)
             case messages.StatusUpdates():
                 return effects + self.executors.updates(peer, message)
             case StdinTaken():

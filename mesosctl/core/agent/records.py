@@ -47,6 +47,19 @@ class MetaRecord:
     total: Resources = field(default_factory=Resources)
     attributes: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, info: AgentInfo, cluster: str, epoch: int) -> MetaRecord:
+        """What is kept of an agent as it is now."""
+        return cls(
+            info.agent_id,
+            info.boot_id,
+            cluster,
+            epoch,
+            info.name,
+            info.total,
+            info.attributes,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class FrameworkEntry:

@@ -75,6 +75,8 @@ class Task:
     kills: list[TaskKill] = field(default_factory=list)
     # Why it is doomed, in words and for programs.
     doom: tuple[Reason, str] = (Reason.EXECUTOR_TERMINATED, "")
+    # Its lease has not held all the time: it must not be handed to an executor any more.
+    lease_over: bool = False
 
 
 @dataclass(slots=True)

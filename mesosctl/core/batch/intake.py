@@ -20,6 +20,8 @@ from mesosctl.limits import (
     ENV_VALUE_BYTES_MAX,
     FRAME_BYTES_MAX_BULK,
     KILL_GRACE_MAX_S,
+    LEASE_MAX_S,
+    LEASE_MIN_S,
     LOG_MAX_BYTES_MIN,
     MEM_BYTES_MIN,
     NAME_BYTES_MAX,
@@ -123,6 +125,11 @@ def _check_amounts(spec: JobSpec) -> None:
     _need(
         spec.log_max_bytes == 0 or least <= spec.log_max_bytes <= AMOUNT_MAX * 1024,
         f"log-max is below {least >> 10}K",
+    )
+    lease_s = spec.lost_after_s
+    _need(
+        lease_s is None or LEASE_MIN_S <= lease_s <= LEASE_MAX_S,
+        f"lost-after must be {LEASE_MIN_S:g}s at the least, and a year at the most",
     )
     _need(0 <= spec.umask <= 0o777, "the umask is out of range")
 

@@ -188,7 +188,7 @@ class BatchMachine:
             case AgentMoved(agent_id=agent_id, state=state):
                 if state == "removed":
                     self.agents.forget(agent_id)
-                ask = self.updates.on_agent(agent_id, state)
+                ask = self.updates.on_agent(agent_id, state, now)
                 kills = [] if state == "unreachable" else self._kills_on(agent_id)
                 self._outbox.kills += kills
                 return self._reconcile(ask)
@@ -214,6 +214,7 @@ class BatchMachine:
             self._meta_dirty = True
         self.outlook.wanted_since = now.mono if self._wanted else None
         self.counter.keys.asked_again()
+        self.updates.forget_leases()
         self._outbox.kills += self.updates.kills_due()
         self._repeat_at = now.mono + REPEAT_S
         log = Log("info", f"subscribed as {framework_id}")
@@ -279,6 +280,7 @@ class BatchMachine:
         self._look(now)
         sends: list[Effect] = []
         if not self._stopping:
+            self.updates.end_leases(self.driver.vouched, now)
             sends += self._use_offers()
             sends += self._state_demand(now)
         sends += self._mail()

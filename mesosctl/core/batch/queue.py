@@ -298,12 +298,10 @@ class Queue:
         self.touch(job, task)
 
     def abandon(self, job: Job, task: Task) -> None:
-        """Count the present attempt as one that may still run, and the task as pending again."""
-        old = Attempt(task.attempt, task.agent_id, task.agent)
-        task.stale = (*task.stale, old)
-        task.past = (*task.past, old)[-PAST_MAX:]
+        """Count the present attempt as one whose agent still has to be told to end it."""
+        task.stale = (*task.stale, Attempt(task.attempt, task.agent_id, task.agent))
         self.stale[job.wire_id(task.position, task.attempt)] = (job.number, task.position)
-        self.requeue(job, task)
+        self.touch(job, task)
 
     def bury(self, wire_id: TaskId) -> None:
         """An abandoned attempt is known to run no more."""

@@ -69,7 +69,8 @@ class Task:
 
     `exit_code` is what a command that waits for it ends with, set when it has ended. `stale` are
     earlier attempts that may still run somewhere; `past` those that had started. `drops` counts
-    attempts that never started and is not kept.
+    attempts that never started and is not kept; nor is `lease_due`, from when on an unreachable
+    attempt counts as dead (monotonic seconds), nor `again_at`, when that is on the wall.
     """
 
     position: int
@@ -91,6 +92,8 @@ class Task:
     past: tuple[Attempt, ...] = ()
     stale: tuple[Attempt, ...] = ()
     drops: int = 0
+    lease_due: float | None = None
+    again_at: float | None = None
 
 
 def cpu_us_of(task: Task) -> int:

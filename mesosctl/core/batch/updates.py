@@ -6,6 +6,8 @@ Rules:
 - DROPPED is proof that nothing started: the task is pending again and the attempt is not counted.
 - GONE is proof that it runs no more, after a start: it is run again LOST_ATTEMPTS_MAX times, with
   `once` never. Silence and UNKNOWN prove nothing.
+- A lease (--lost-after) is proof as well: once its agent has been unreachable for longer, without
+  a break and from the moment on at which we learned it. A new session with the master is a break.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mesosctl.core.batch.queue import CANCELLED_CODE, PAST_MAX, Queue
+from mesosctl.core.batch.queue import CANCELLED_CODE, PAST_MAX, Place, Queue
 from mesosctl.core.batch.records import ACTIVE, Attempt, Job, Task
 from mesosctl.core.machine import Effect, Log, Now
-from mesosctl.limits import LOST_ATTEMPTS_MAX
+from mesosctl.limits import LEASE_SLACK_S, LEASE_SLACK_SHARE, LOST_ATTEMPTS_MAX
 from mesosctl.model.ids import AgentId, FrameworkId, TaskId
 from mesosctl.model.jobs import LOST_CODE, SIGNAL_CODE, SIGTERM, BatchState, exit_code, seen_as
 from mesosctl.model.tasks import Reason, StatusUpdate, TaskState
@@ -44,6 +46,8 @@ class Updates:
         self.queue = queue
         self.outbox = outbox
         self.unanswered: dict[TaskId, AgentId] = {}
+        # Live tasks on unreachable agents whose lease is counted down.
+        self._leased: dict[Place, None] = {}
 
     def take(self, updates: Sequence[StatusUpdate], framework_id: FrameworkId, now: Now) -> None:
         """Apply updates in the order in which they came."""
@@ -90,8 +94,10 @@ class Updates:
         match update.state:
             case TaskState.STAGING | TaskState.RUNNING | TaskState.KILLING:
                 self._goes_on(job, task, update)
-            case TaskState.UNREACHABLE | TaskState.UNKNOWN:
-                self.unreachable(job, task)
+            case TaskState.UNREACHABLE:
+                self.unreachable(job, task, now)
+            case TaskState.UNKNOWN:
+                self._does_not_answer(job, task, now)
             case TaskState.DROPPED if task.started is None:
                 self._dropped(job, task, update, now)
             case TaskState.DROPPED | TaskState.GONE:
@@ -100,6 +106,7 @@ class Updates:
                 self._ended(job, task, update, now)
 
     def _goes_on(self, job: Job, task: Task, update: StatusUpdate) -> None:
+        self._forget_lease(job, task)
         is_killing = task.kill is not None or update.state is TaskState.KILLING
         reason = KILLING if is_killing else ""
         runs = update.state is not TaskState.STAGING or task.state is BatchState.RUNNING
@@ -110,16 +117,57 @@ class Updates:
             task.reason, task.message = reason, ""
             self.queue.move(job, task, state)
 
-    def unreachable(self, job: Job, task: Task) -> None:
-        """The task's agent does not answer; that is no end of it."""
+    def unreachable(self, job: Job, task: Task, now: Now) -> None:
+        """The task's agent does not answer; that is no end of it, but its lease runs out."""
+        lease_s = job.spec.lost_after_s
+        if lease_s is not None and task.lease_due is None:
+            wait_s = lease_s * (1 + LEASE_SLACK_SHARE) + LEASE_SLACK_S
+            task.lease_due, task.again_at = now.mono + wait_s, now.wall + wait_s
+            self._leased[job.number, task.position] = None
+            self.queue.touch(job, task)
+        self._does_not_answer(job, task, now)
+
+    def _does_not_answer(self, job: Job, task: Task, now: Now) -> None:
+        text = f"agent {task.agent} does not answer"
         if job.spec.restartable and task.kill is None:
             self.queue.abandon(job, task)
-            task.message = f"attempt {task.attempt} is on {task.agent}, which does not answer"
+            self.gone(job, task, Reason.AGENT_UNREACHABLE, text, now)
         elif task.reason != UNREACHABLE:
-            task.reason, task.message = UNREACHABLE, f"agent {task.agent} does not answer"
+            task.reason, task.message = UNREACHABLE, text
             self.queue.touch(job, task)
 
+    def _forget_lease(self, job: Job, task: Task) -> None:
+        """Its agent was heard of, or may have been: a countdown would begin anew."""
+        self._leased.pop((job.number, task.position), None)
+        if task.lease_due is not None:
+            task.lease_due = task.again_at = None
+            self.queue.touch(job, task)
+
+    def forget_leases(self) -> None:
+        """A new session with the master: what happened in between nobody has told us."""
+        for number, position in list(self._leased):
+            job = self.queue.jobs[number]
+            self._forget_lease(job, job.tasks[position])
+
+    def end_leases(self, vouched: Now | None, now: Now) -> None:
+        """Count attempts as lost whose lease has run out.
+
+        `vouched`: in the present session, when we sent the last message that the master answered.
+        Had the agent come back before it answered, we would have heard that before.
+        """
+        for number, position in list(self._leased):
+            job = self.queue.jobs[number]
+            task = job.tasks[position]
+            if task.state not in ACTIVE:
+                self._forget_lease(job, task)
+            if task.lease_due is None or vouched is None or vouched.mono < task.lease_due:
+                continue
+            self.queue.abandon(job, task)
+            text = f"agent {task.agent} did not return within {job.spec.lost_after_s:g} s"
+            self.gone(job, task, Reason.LEASE_EXPIRED, text, now)
+
     def _dropped(self, job: Job, task: Task, update: StatusUpdate, now: Now) -> None:
+        self._forget_lease(job, task)
         if task.kill is not None:
             task.reason, task.message = "KillRequested", task.kill.reason
             self.queue.end(job, task, BatchState.CANCELLED, CANCELLED_CODE, now)
@@ -139,6 +187,7 @@ class Updates:
     ) -> None:
         """The present attempt had started, runs no more, and its end is unknown."""
         said = _said(reason, message)
+        self._forget_lease(job, task)
         task.losses += 1
         if task.kill is not None:
             task.reason, task.message = str(reason), said
@@ -156,6 +205,7 @@ class Updates:
             self.outbox.logs.append(Log("warning", text))
 
     def _ended(self, job: Job, task: Task, update: StatusUpdate, now: Now) -> None:
+        self._forget_lease(job, task)
         state = seen_as(update.state, update.reason)
         task.reason, task.message = str(update.reason), update.message
         task.signal = update.signal
@@ -210,15 +260,16 @@ class Updates:
                     kills.append(TaskKill(wire_id, old.agent_id))
         return kills
 
-    def on_agent(self, agent_id: AgentId, state: str) -> list[tuple[TaskId, AgentId]]:
+    def on_agent(self, agent_id: AgentId, state: str, now: Now) -> list[tuple[TaskId, AgentId]]:
         """An agent became unreachable, came back or was removed; answers what is to be asked."""
         ask: list[tuple[TaskId, AgentId]] = []
         for job, task in self.queue.live_tasks():
             if task.agent_id != agent_id:
                 continue
             if state == "unreachable":
-                self.unreachable(job, task)
+                self.unreachable(job, task, now)
             else:
+                self._forget_lease(job, task)
                 ask.append((job.wire_id(task.position, task.attempt), agent_id))
         self.unanswered.update(ask)
         return ask

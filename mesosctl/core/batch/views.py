@@ -150,4 +150,5 @@ def _view_of(job: Job, task: Task, reason: str, message: str, entry: str | None)
         mem_peak_bytes=task.mem_peak_bytes,
         user=spec.user,
         entry=entry,
+        again_at=task.again_at,
     )

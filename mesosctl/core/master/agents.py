@@ -7,7 +7,8 @@ from dataclasses import replace
 from mesosctl.core.machine import Effect, Log, Now, Put
 from mesosctl.core.master.frameworks import recover_framework
 from mesosctl.core.master.offering import offers_of, rescind
-from mesosctl.core.master.state import AgentRecord, FrameworkRecord, MasterState, TaskRecord
+from mesosctl.core.master.state import AgentRecord, MasterState, TaskRecord
+from mesosctl.core.master.unreachable import left, returned
 from mesosctl.limits import HEARTBEAT_S
 from mesosctl.model.cluster import FrameworkInfo
 from mesosctl.model.ids import AgentId, FrameworkId
@@ -21,7 +22,7 @@ from mesosctl.protocol.messages.agent import (
     ShutdownFramework,
     StatusUpdates,
 )
-from mesosctl.protocol.messages.framework import Admitted, AgentChanged
+from mesosctl.protocol.messages.framework import Admitted
 from mesosctl.protocol.messages.session import Refusal
 
 
@@ -51,17 +52,14 @@ def on_register(state: MasterState, peer: str, message: RegisterAgent, now: Now)
         state.agent_of_peer.pop(agent.peer, None)
         effects += state.sessions.reset(agent.peer, "replaced")
     effects += rescind(state, offers_of(state, agent=agent_id))
-    was_away = agent.told_unreachable
     agent.info, agent.peer, agent.registered_wall = info, peer, now.wall
-    agent.away_since, agent.told_unreachable = None, False
     state.agent_of_peer[peer] = agent_id
     state.allocator.add_agent(agent_id, info.total)
     state.filters.drop_agent(agent_id)
     state.allocation_wanted = True
     effects += state.send(peer, AgentRegistered(agent_id, HEARTBEAT_S, len(state.agents)))
     effects += _take_over(state, agent, message, now)
-    if was_away:
-        effects += _tell_frameworks(state, agent, "registered")
+    effects += returned(state, agent)
     effects.append(Log("info", f"agent {info.name} ({agent_id}) registered with {info.total}"))
     return effects
 
@@ -166,12 +164,15 @@ def on_key_admitted(state: MasterState, peer: str, message: KeyAdmitted, now: No
     return state.send(framework.peer, answer)
 
 
-def on_agent_away(state: MasterState, agent_id: AgentId, now: Now) -> list[Effect]:
-    """The agent's session ended: nothing is offered of it, its tasks stay what they are."""
+def on_agent_away(state: MasterState, agent_id: AgentId, since: float) -> list[Effect]:
+    """The agent's session ended: nothing is offered of it, its tasks stay what they are.
+
+    `since`: when it was last certain to be there, in monotonic seconds.
+    """
     agent = state.agents[agent_id]
     state.agent_of_peer.pop(agent.peer, None)
     agent.peer = ""
-    agent.away_since = now.mono
+    left(state, agent, since)
     unanswered = [key for key, asked in state.admissions.items() if asked[2] == agent_id]
     effects: list[Effect] = []
     for key in unanswered:
@@ -185,36 +186,3 @@ def on_agent_away(state: MasterState, agent_id: AgentId, now: Now) -> list[Effec
         *rescind(state, offers_of(state, agent=agent_id)),
         Log("warning", f"agent {agent.info.name} ({agent_id}) does not answer"),
     ]
-
-
-def tell_unreachable(state: MasterState, now: Now) -> list[Effect]:
-    """Tell frameworks of the agents that have been away for the agent timeout."""
-    effects: list[Effect] = []
-    for agent in state.agents.values():
-        away = agent.away_since
-        overdue = away is not None and now.mono >= away + state.agent_timeout_s
-        if overdue and not agent.told_unreachable:
-            agent.told_unreachable = True
-            effects += _tell_frameworks(state, agent, "unreachable")
-    return effects
-
-
-def deadline(state: MasterState) -> float | None:
-    """When the next absent agent becomes unreachable."""
-    waits = [
-        agent.away_since + state.agent_timeout_s
-        for agent in state.agents.values()
-        if agent.away_since is not None and not agent.told_unreachable
-    ]
-    return min(waits, default=None)
-
-
-def _tell_frameworks(state: MasterState, agent: AgentRecord, word: str) -> list[Effect]:
-    effects: list[Effect] = []
-    concerned: dict[FrameworkId, FrameworkRecord] = {
-        task.framework_id: state.frameworks[task.framework_id] for task in agent.tasks.values()
-    }
-    for framework in concerned.values():
-        changed = AgentChanged(agent.info.agent_id, agent.info.name, word)
-        effects += state.send(framework.peer, changed)
-    return effects

@@ -6,7 +6,13 @@ from dataclasses import replace
 
 from mesosctl.core.machine import Effect, Log, Now
 from mesosctl.core.master.offering import offers_of, take_back
-from mesosctl.core.master.state import REMOVED_FRAMEWORKS_KEPT, FrameworkRecord, MasterState
+from mesosctl.core.master.state import (
+    REMOVED_FRAMEWORKS_KEPT,
+    FrameworkRecord,
+    MasterState,
+    TaskRecord,
+)
+from mesosctl.core.master.unreachable import is_unreachable, tell_of_missing
 from mesosctl.limits import ADMISSION_S, HEARTBEAT_S, RECOVERED_FRAMEWORK_S
 from mesosctl.model.cluster import Demand, FrameworkInfo
 from mesosctl.model.ids import AgentId, FrameworkId, is_ident, is_role
@@ -251,18 +257,25 @@ def on_reconcile(state: MasterState, peer: str, message: Reconcile, now: Now) ->
         if task is None:
             unknown = _unknown_task(state, framework_id, ref.task_id, ref.agent_id, now)
             updates += [unknown] if unknown else []
-        elif task.update is not None:
+            continue
+        if task.update is not None:
             updates.append(task.update)
-        elif task.state not in TERMINAL:
-            away = not state.agents[task.agent_id].peer
-            known = TaskState.UNREACHABLE if away else task.state
-            reason = Reason.AGENT_UNREACHABLE if away else Reason.RECONCILED
-            updates.append(
-                StatusUpdate(
-                    framework_id, ref.task_id, task.agent_id, known, reason=reason, at=now.wall
-                )
-            )
+        if task.update is None or is_unreachable(state, task.agent_id):
+            updates += _as_known(state, task, now)
     return state.send(peer, StatusUpdates(tuple(updates))) if updates else []
+
+
+def _as_known(state: MasterState, task: TaskRecord, now: Now) -> list[StatusUpdate]:
+    """The state of a task; nothing while its agent is away and may be back at any moment."""
+    known, reason = task.state, Reason.RECONCILED
+    if is_unreachable(state, task.agent_id):
+        known, reason = TaskState.UNREACHABLE, Reason.AGENT_UNREACHABLE
+    elif not state.agents[task.agent_id].peer:
+        return []
+    if task.state in TERMINAL:
+        return []
+    framework_id, task_id = task.framework_id, task.task_id
+    return [StatusUpdate(framework_id, task_id, task.agent_id, known, reason=reason, at=now.wall)]
 
 
 def _unknown_task(
@@ -271,11 +284,16 @@ def _unknown_task(
     """What is certain about a task that the master does not hold.
 
     Its agent registered here without it: then its launch never arrived, for an agent forgets a task
-    only after the framework acknowledged its end. The agent is not back yet: nothing is certain.
+    only after the framework acknowledged its end. The agent is not back yet: nothing is certain,
+    and after a while it is unreachable.
     """
-    agent = state.agents.get(AgentId(agent_id))
+    agent, reason = state.agents.get(AgentId(agent_id)), Reason.RECONCILED
     if agent is not None and agent.peer:
         known, text = TaskState.DROPPED, "its agent never received it"
+    elif agent_id in state.missing:
+        known, text = TaskState.UNREACHABLE, "its agent has not come back to this master"
+        reason = Reason.AGENT_UNREACHABLE
+        tell_of_missing(state, AgentId(agent_id), framework_id)
     elif agent_id in state.admitted:
         return None
     else:
@@ -285,7 +303,7 @@ def _unknown_task(
         task_id,  # type: ignore[arg-type]
         AgentId(agent_id),
         known,
-        reason=Reason.RECONCILED,
+        reason=reason,
         message=text,
         at=now.wall,
     )

@@ -11,7 +11,7 @@ from dataclasses import replace
 from mesosctl.core.machine import Effect, Now
 from mesosctl.core.master.offering import refuse, take_back
 from mesosctl.core.master.state import FrameworkRecord, MasterState, TaskRecord
-from mesosctl.limits import KILL_GRACE_MAX_S
+from mesosctl.limits import KILL_GRACE_MAX_S, LEASE_MAX_S, LEASE_MIN_S
 from mesosctl.model.cluster import Offer
 from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import Reason, StatusUpdate, TaskInfo, TaskState
@@ -120,6 +120,8 @@ def _problem(
         return Reason.TASK_INVALID, f"the grace must be between 0 and {KILL_GRACE_MAX_S:g} s"
     if task.time_limit_s is not None and task.time_limit_s <= 0:
         return Reason.TASK_INVALID, "the time limit must be positive"
+    if task.lease_s is not None and not LEASE_MIN_S <= task.lease_s <= LEASE_MAX_S:
+        return Reason.TASK_INVALID, f"the lease must be {LEASE_MIN_S:g} s at the least"
     if not task.command.argv and task.command.script is None:
         return Reason.TASK_INVALID, "a task needs a command"
     principal = framework.principal

@@ -27,7 +27,7 @@ from mesosctl.core.machine import (
     Stop,
     Tick,
 )
-from mesosctl.core.master import agents, frameworks, launching, offering, queries
+from mesosctl.core.master import agents, frameworks, launching, offering, queries, unreachable
 from mesosctl.core.master.state import MasterState, RoleSettings
 from mesosctl.core.session import ServerSessions
 from mesosctl.limits import AGENT_TIMEOUT_S, ALLOCATION_INTERVAL_S, OFFER_TIMEOUT_S
@@ -133,6 +133,7 @@ class MasterMachine:
                 sessions = self.state.sessions
                 value = {"cluster": sessions.cluster, "epoch": sessions.epoch}
                 self._round_at = now.mono + self.state.allocation_interval_s
+                unreachable.expect_all(self.state, now)
                 return [Put("meta", "cluster", value)]
             case KeysChanged(principals=principals):
                 self.state.principals = principals
@@ -195,10 +196,10 @@ class MasterMachine:
             case _:
                 return ""
 
-    def _session_over(self, peer: str, now: Now) -> list[Effect]:
+    def _session_over(self, peer: str, now: Now, silent_s: float = 0.0) -> list[Effect]:
         agent_id = self.state.agent_of_peer.get(peer)
         if agent_id is not None:
-            return agents.on_agent_away(self.state, agent_id, now)
+            return agents.on_agent_away(self.state, agent_id, now.mono - silent_s)
         framework_id = self.state.framework_of_peer.get(peer)
         if framework_id is not None:
             away = frameworks.on_framework_away(self.state, framework_id, now)
@@ -209,9 +210,9 @@ class MasterMachine:
         state = self.state
         effects: list[Effect] = []
         for peer in state.sessions.expire(now):
-            effects += self._session_over(peer, now)
+            effects += self._session_over(peer, now, state.sessions.timeout_s)
         effects += offering.time_out(state, now)
-        effects += agents.tell_unreachable(state, now)
+        effects += unreachable.tell_unreachable(state, now)
         effects += frameworks.expire_frameworks(state, now)
         if now.mono >= self._round_at:
             # Filters that ran out make room without any message having come.
@@ -232,7 +233,7 @@ class MasterMachine:
         candidates = [
             state.sessions.deadline(),
             offering.deadline(state),
-            agents.deadline(state),
+            unreachable.deadline(state),
             frameworks.deadline(state),
             self._stop_at,
         ]

@@ -18,7 +18,12 @@ from mesosctl.allocation.ledger import Ledger
 from mesosctl.core.machine import Effect, NewId
 from mesosctl.core.session import ServerSessions
 from mesosctl.errors import require
-from mesosctl.limits import AGENT_TIMEOUT_S, OFFER_TIMEOUT_S
+from mesosctl.limits import (
+    AGENT_TIMEOUT_S,
+    OFFER_TIMEOUT_S,
+    UNREACHABLE_BURST,
+    UNREACHABLE_EVERY_S,
+)
 from mesosctl.model.cluster import AgentInfo, FrameworkInfo, Offer, Principal
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesosctl.model.resources import Resources
@@ -26,6 +31,36 @@ from mesosctl.model.tasks import TERMINAL, StatusUpdate, TaskState
 from mesosctl.protocol.messages.base import Message
 
 REMOVED_FRAMEWORKS_KEPT = 1000
+
+
+@dataclass(slots=True)
+class Removals:
+    """How many agents may be counted as unreachable now: a bucket of tokens, full at first.
+
+    It holds `tokens` at `filled_at` monotonic seconds, gets one more every `every_s` seconds, and
+    never holds more than `burst`. `is_told`: the operator knows that agents wait for tokens.
+    """
+
+    burst: int = UNREACHABLE_BURST
+    every_s: float = UNREACHABLE_EVERY_S
+    tokens: float = UNREACHABLE_BURST
+    filled_at: float = 0.0
+    is_told: bool = False
+
+    def take(self, mono: float) -> bool:
+        """Take a token; False when there is none."""
+        gained = (mono - self.filled_at) / self.every_s
+        self.tokens = min(float(self.burst), self.tokens + max(0.0, gained))
+        self.filled_at = mono
+        # What was divided and multiplied again may miss a whole one by a hair.
+        if self.tokens < 1 - 1e-9:
+            return False
+        self.tokens -= 1
+        return True
+
+    def ready_at(self) -> float:
+        """When there is a token, in monotonic seconds; in the past when there is one already."""
+        return self.filled_at + (1 - self.tokens) * self.every_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +167,11 @@ class MasterState:
     framework_of_peer: dict[str, FrameworkId] = field(default_factory=dict)
     # Admissions under way: the agent's request id -> who asked and under which id of its own.
     admissions: dict[str, tuple[FrameworkId, str, AgentId]] = field(default_factory=dict)
+    # Agents that are away, and when each counts as unreachable; those that do so and have not come
+    # back since the start, each with the frameworks that were told.
+    absent: dict[AgentId, float] = field(default_factory=dict)
+    missing: dict[AgentId, dict[FrameworkId, None]] = field(default_factory=dict)
+    removals: Removals = field(default_factory=Removals)
     offers_made: int = 0
     allocation_wanted: bool = False
 

@@ -36,11 +36,11 @@ from mesosctl.core.machine import (
 )
 from mesosctl.core.oneshot.events import Connect, Note, StdinRead, Written
 from mesosctl.core.oneshot.streams import AGENT_LINK, Streams
-from mesosctl.limits import REQUEST_TIMEOUT_S
+from mesosctl.limits import LEASE_SLACK_S, LEASE_SLACK_SHARE, REQUEST_TIMEOUT_S
 from mesosctl.model.cluster import Demand, FrameworkInfo, Offer
 from mesosctl.model.ids import AgentId, TaskId
 from mesosctl.model.jobs import exit_code
-from mesosctl.model.tasks import StatusUpdate, TaskInfo, TaskState
+from mesosctl.model.tasks import Reason, StatusUpdate, TaskInfo, TaskState
 from mesosctl.protocol.messages.agent import TaskKill
 
 # Nobody wants the rest of what is offered to a framework that only ever runs one task.
@@ -88,6 +88,7 @@ class OneShot:
         self._explain_at: float | None = None
         self._interrupted_at: float | None = None
         self._kill: TaskKill | None = None
+        self._lease_due: float | None = None
         self._over = False
         # Nobody reads our stdout any more; the shell expects us to end as SIGPIPE would have it.
         self._reader_left = False
@@ -98,6 +99,7 @@ class OneShot:
         if self._over:
             return []
         effects = self._handle(event, now)
+        self._end_lease(now)
         return effects + self._finish_if_done(now)
 
     def _handle(self, event: Event, now: Now) -> list[Effect]:
@@ -186,15 +188,47 @@ class OneShot:
                     effects += self._driver.acknowledge(updates)
                 case AdmissionAnswered():
                     effects += self._admitted(event, now)
-                case AgentMoved(name=name, state=state) if state != "registered":
-                    effects.append(Note(f"agent {name} does not answer; the task may still run"))
+                case AgentMoved():
+                    effects += self._agent_moved(event, now)
                 case SubscriptionFailed(message=message):
                     effects += [Note(message), *self._stop(125)]
                 case _:
                     pass
         return effects
 
+    def _agent_moved(self, event: AgentMoved, now: Now) -> list[Effect]:
+        if event.state == "registered":
+            self._lease_due = None
+            return []
+        lease_s = self._task.lease_s
+        if lease_s is None:
+            return [Note(f"agent {event.name} does not answer; the task may still run")]
+        self._begin_lease(lease_s, now)
+        text = f"agent {event.name} does not answer; without it the task is lost in"
+        return [Note(f"{text} {lease_s + LEASE_SLACK_S:.0f} s")]
+
+    def _begin_lease(self, lease_s: float, now: Now) -> None:
+        if self._lease_due is None:
+            self._lease_due = now.mono + lease_s * (1 + LEASE_SLACK_SHARE) + LEASE_SLACK_S
+
+    def _end_lease(self, now: Now) -> None:
+        """The task is certainly ended: nothing of it may be started anew, for it was told here."""
+        vouched, launched = self._driver.vouched, self._launched
+        waits = self._lease_due is None or vouched is None or vouched.mono < self._lease_due
+        if waits or launched is None or self._end is not None:
+            return
+        self._end = StatusUpdate(
+            self._driver.framework_id,
+            launched.task_id,
+            launched.agent_id,
+            TaskState.GONE,
+            reason=Reason.LEASE_EXPIRED,
+            message="lost: its agent did not return in time (--lost-after)",
+        )
+
     def _registered(self) -> list[Effect]:
+        # What happened since the last session nobody has told us: a countdown begins anew.
+        self._lease_due = None
         if self._launched is None or self._end is not None:
             return []
         effects = self._driver.reconcile([(self._launched.task_id, self._launched.agent_id)])
@@ -248,6 +282,9 @@ class OneShot:
         launched = self._launched
         if launched is None or update.task_id != launched.task_id or self._end is not None:
             return []
+        self._lease_due = None if update.state is not TaskState.UNREACHABLE else self._lease_due
+        if update.state is TaskState.UNREACHABLE and launched.lease_s is not None:
+            self._begin_lease(launched.lease_s, now)
         if update.state is TaskState.DROPPED and self._kill is None:
             # It certainly never ran: look for another place.
             self._launched = None

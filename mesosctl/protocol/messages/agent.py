@@ -178,10 +178,26 @@ class ExecutorLaunch:
 @message("run-tasks")
 @dataclass(frozen=True, slots=True)
 class RunTasks(Message):
-    """Agent -> executor: run these for this framework (a warm executor becomes its own)."""
+    """Agent -> executor: run these for this framework (a warm executor becomes its own).
+
+    `renewed_at` as in RenewLeases; without it no task with a lease is started.
+    """
 
     framework_id: FrameworkId
     launches: tuple[ExecutorLaunch, ...]
+    renewed_at: float | None = None
+
+
+@message("renew-leases")
+@dataclass(frozen=True, slots=True)
+class RenewLeases(Message):
+    """Agent -> executor: leases count from here. Sent only while tasks with leases are there.
+
+    `renewed_at`, in seconds of CLOCK_BOOTTIME, is when the agent sent the ping that the master
+    has answered. It never goes back.
+    """
+
+    renewed_at: float
 
 
 @message("shutdown-executor")

@@ -171,7 +171,7 @@ class Bench(Told):
 
     @property
     def now(self) -> Now:
-        return Now(self.time_s, 1e9 + self.time_s)
+        return Now(self.time_s, 1e9 + self.time_s, self.time_s)
 
     def make(self, options: AgentOptions | None = None, **fields: Any) -> AgentMachine:
         """A machine with what is on disk, nothing else; it is not started yet."""

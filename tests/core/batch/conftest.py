@@ -83,7 +83,7 @@ class World:
 
     @property
     def now(self) -> Now:
-        return Now(self.mono, 1_000_000.0 + self.mono)
+        return Now(self.mono, 1_000_000.0 + self.mono, self.mono)
 
     # --- the loop ---------------------------------------------------------------------------------
     def run(self, *events: Event) -> list[Effect]:

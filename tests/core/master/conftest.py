@@ -171,7 +171,7 @@ class Cluster:
 
     @property
     def now(self) -> Now:
-        return Now(self.time_s, 1e9 + self.time_s)
+        return Now(self.time_s, 1e9 + self.time_s, self.time_s)
 
     def agent(self, name: str, total: Resources = FOUR, key: str = "op") -> FakeAgent:
         """An agent that registered."""
