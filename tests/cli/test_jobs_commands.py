@@ -94,6 +94,7 @@ def test_tasks_as_json(fake_cluster: Any, capsys: Capture) -> None:
                 "ended": "2023-11-14T22:13:23.000Z",
                 "user": "ann",
                 "entry": None,
+                "again_at": None,
                 "message": "",
             }
         ],
