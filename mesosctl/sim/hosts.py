@@ -64,6 +64,7 @@ from mesosctl.errors import require
 from mesosctl.model.ids import AgentId, ExecutorId
 from mesosctl.model.tasks import Usage
 from mesosctl.sim.history import History, Run
+from mesosctl.sim.leases import Guards
 from mesosctl.sim.node import Node
 from mesosctl.sim.world import World
 
@@ -115,9 +116,7 @@ class Host:
         self._pids: dict[str, int] = {}
         self._next_pid = 1000
         self._watched: dict[str, None] = {}
-        # The lease guards of the executors, which outlive them: who is guarded, from when, for how
-        # long.
-        self._guarded: dict[str, tuple[Node, float, float]] = {}
+        self._leases = Guards(world, self.containers, self._signal)
         world.died.append(self._died)
         agent.deeds.update(
             {
@@ -169,7 +168,7 @@ class Host:
                 self._end(held, run)
         self.containers.clear()
         self._pids.clear()
-        self._guarded.clear()
+        self._leases.clear()
         # The same numbers are given out again.
         self._next_pid = 1000
 
@@ -226,9 +225,9 @@ class Host:
             Drain: lambda effect: self._drain(node, effect.container),
             Remove: lambda effect: self._remove(node, effect),
             FeedStdin: lambda effect: None,
-            GuardLease: lambda effect: self._guard(node, effect),
-            RenewGuard: lambda effect: self._renew_guard(node, effect.renewed_at),
-            UnguardLease: lambda effect: self._unguard(effect.container),
+            GuardLease: lambda effect: self._leases.guard(node, effect),
+            RenewGuard: lambda effect: self._leases.renew(node, effect.renewed_at),
+            UnguardLease: lambda effect: self._leases.unguard(effect.container),
             WakeAt: lambda effect: None,
             Sample: lambda effect: None,
         }
@@ -361,31 +360,6 @@ class Host:
             self._soon(node, RemoveFailed(effect.container, effect.tries))
             return
         self.containers.pop(effect.container, None)
-
-    # --- leases -----------------------------------------------------------------------------------
-    def _guard(self, node: Node, effect: GuardLease) -> None:
-        self._guarded[effect.container] = (node, effect.renewed_at, effect.lease_s)
-        self._look_at_lease(effect.container)
-
-    def _renew_guard(self, node: Node, renewed_at: float) -> None:
-        for container, (owner, _, lease_s) in self._guarded.items():
-            if owner is node:
-                self._guarded[container] = (node, renewed_at, lease_s)
-
-    def _unguard(self, container: str) -> None:
-        self._guarded.pop(container, None)
-
-    def _look_at_lease(self, container: str) -> None:
-        """End what has no lease any more, whether its executor lives or not."""
-        if container not in self._guarded:
-            return
-        owner, renewed_at, lease_s = self._guarded[container]
-        left_s = renewed_at + lease_s - self.world.now.boot
-        if left_s > 0:
-            self.world.later(left_s, lambda: self._look_at_lease(container))
-        elif container in self.containers or owner.machine is not None:
-            self._signal(container, SIGKILL)
-            self.world.later(0.2, lambda: self._look_at_lease(container))
 
     def _kill_containers(self, effect: KillContainers) -> None:
         gone, busy = [], []
