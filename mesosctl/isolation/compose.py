@@ -61,6 +61,9 @@ class Holder(Protocol):
     def retire(self, framework: str) -> None:
         """Remove what a framework without containers has left."""
 
+    def prune(self, spared: Sequence[str]) -> None:
+        """Remove what all other frameworks without containers have left."""
+
     def close(self, remove: bool) -> None:
         """Give back what is held open."""
 
@@ -174,6 +177,10 @@ class Isolation:
     def retire(self, framework: str) -> None:
         """Remove what is kept for a framework as a whole, if it has no container any more."""
         self._holder.retire(framework)
+
+    def prune(self, spared: Sequence[str]) -> None:
+        """As `retire`, for every framework but those in `spared`."""
+        self._holder.prune(spared)
 
     def close_root(self, remove: bool) -> None:
         """Close descriptors; `remove`: also the agent's directories as far as they are empty."""

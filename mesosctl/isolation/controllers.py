@@ -151,12 +151,16 @@ class Cgroups:
     def recover(self) -> tuple[str, ...]:
         """The containers that exist; they are known from now on."""
         found = [name for name in self._tree.containers() if not name.startswith(PROBE + "/")]
-        self._known.update(dict.fromkeys(found))
+        self._known = dict.fromkeys(found)
         return tuple(found)
 
     def retire(self, framework: str) -> None:
         """Remove the directories of a framework that has no container."""
         self._tree.drop_framework(framework)
+
+    def prune(self, spared: Sequence[str]) -> None:
+        """Remove the directories of all other frameworks that have no container."""
+        self._tree.drop_frameworks((*spared, PROBE))
 
     def close(self, remove: bool) -> None:
         """Close what is open; `remove`: also the directories that are empty."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mesosctl.isolation.base import JoinPlan, Limits, Usage, Violation
@@ -123,6 +124,9 @@ class PosixHolder:
     def recover(self) -> tuple[str, ...]:
         """The containers whose token some process carries; they are known from now on."""
         found = self._table.carried()
+        for container in [name for name in self._table.groups if name not in found]:
+            # Somebody else has removed it.
+            self.cleanup(container)
         for container in found:
             self._table.add(container)
         self._table.look(thorough=True)
@@ -130,6 +134,9 @@ class PosixHolder:
 
     def retire(self, framework: str) -> None:
         """Nothing is kept for a framework as a whole."""
+
+    def prune(self, spared: Sequence[str]) -> None:
+        """Nothing is kept for frameworks."""
 
     def close(self, remove: bool) -> None:
         """Nothing is held open."""

@@ -138,6 +138,13 @@ class Tree:
         for top in self.tops:
             _drop(f"{top}/{framework}")
 
+    def drop_frameworks(self, spared: Sequence[str]) -> None:
+        """The same for every framework but these; whoever needs one again makes it again."""
+        for top in self.tops:
+            for framework in _children(top):
+                if framework not in spared:
+                    _drop(f"{top}/{framework}")
+
     def close(self) -> None:
         """Remove the frameworks without containers, then the tops and their parents if empty."""
         for top in self.tops:

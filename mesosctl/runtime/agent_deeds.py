@@ -84,6 +84,7 @@ class AgentDeeds:
         loop.on_effect(deeds.KillExecutor, self._kill)
         loop.on_effect(deeds.MakeSandbox, self._make_sandbox)
         loop.on_effect(deeds.KillContainers, self._kill_containers)
+        loop.on_effect(deeds.RemoveContainers, self._remove_containers)
         loop.on_effect(deeds.SweepContainers, self._sweep)
         loop.on_effect(deeds.AllowKey, lambda e: self.allowed_keys.update({e.key: None}))
         loop.on_effect(deeds.ForgetKey, lambda e: self.allowed_keys.pop(e.key, None))
@@ -287,6 +288,19 @@ class AgentDeeds:
             self._loop.log("warning", f"container {container}: {error}")
             return False
 
+    def _remove_containers(self, effect: deeds.RemoveContainers) -> None:
+        if self._isolation is None:
+            return
+        for container in effect.containers:
+            try:
+                # Only what is empty can be removed.
+                self._isolation.cleanup(container)
+            except MesosctlError as error:
+                self._loop.log("warning", f"container {container}: {error}")
+
     def _sweep(self, effect: deeds.SweepContainers) -> None:
-        found = self._isolation.recover() if self._isolation is not None else ()
-        self._loop.post(deeds.ContainersFound(found))
+        found: tuple[str, ...] = ()
+        if self._isolation is not None:
+            found = self._isolation.recover()
+            self._isolation.prune(effect.spared)
+        self._loop.post(deeds.ContainersFound(found, effect.is_routine))

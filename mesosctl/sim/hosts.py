@@ -29,6 +29,7 @@ from mesosctl.core.agent.effects import (
     MeasureDisk,
     OpenContainers,
     ReadFile,
+    RemoveContainers,
     RemoveSandboxes,
     SandboxesListed,
     SandboxesRemoved,
@@ -132,8 +133,9 @@ class Host:
                 ListSandboxes: self._list_sandboxes,
                 RemoveSandboxes: self._remove_sandboxes,
                 KillContainers: self._kill_containers,
+                RemoveContainers: self._remove_containers,
                 SweepContainers: lambda effect: self._soon(
-                    agent, ContainersFound(tuple(self.containers))
+                    agent, ContainersFound(tuple(self.containers), effect.is_routine)
                 ),
                 ReadFile: lambda effect: self._soon(
                     agent, FileRead(effect.token, effect.offset, b"", True)
@@ -360,6 +362,12 @@ class Host:
             self._soon(node, RemoveFailed(effect.container, effect.tries))
             return
         self.containers.pop(effect.container, None)
+
+    def _remove_containers(self, effect: RemoveContainers) -> None:
+        for container in effect.containers:
+            held = self.containers.get(container)
+            if held is not None and held.is_empty:
+                del self.containers[container]
 
     def _kill_containers(self, effect: KillContainers) -> None:
         gone, busy = [], []

@@ -269,3 +269,17 @@ def test_a_task_named_like_a_file_of_the_kernel_is_refused(v1: FakeKernel) -> No
     """`tasks` is a legal id; its directory cannot exist, and the error says so."""
     with pytest.raises(LimitUnavailable, match="tasks"):
         v1.open("auto").prepare("f/tasks", LIMITS)
+
+
+def test_directories_of_frameworks_without_containers_are_pruned(v1: FakeKernel) -> None:
+    """But not of those that are spared, nor of those that hold a container."""
+    isolation = v1.open("auto")
+    for container in ("f/t", "g/t", "h/t"):
+        isolation.prepare(container, LIMITS)
+    assert isolation.cleanup("f/t") and isolation.cleanup("g/t")
+    isolation.prune(("g",))
+    here = (v1.base / "cpu/mesosctl").glob("*/*")
+    left = sorted(path.name for path in here if path.is_dir())
+    assert left == ["g", "h"]
+    isolation.prepare("f/u", LIMITS)
+    assert isolation.recover() == ("f/u", "h/t")

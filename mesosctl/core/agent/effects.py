@@ -101,8 +101,22 @@ class KillContainers(Effect):
 
 
 @dataclass(frozen=True, slots=True)
+class RemoveContainers(Effect):
+    """Remove those of these containers that are empty, and leave the others alone."""
+
+    containers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SweepContainers(Effect):
-    """Name every container that exists below the agent's id."""
+    """Name every container that exists below the agent's id.
+
+    `spared`: frameworks whose directories are in use; those of others go when they are empty.
+    `is_routine` comes back with the answer.
+    """
+
+    spared: tuple[str, ...] = ()
+    is_routine: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +229,7 @@ class ContainersFound(Event):
     """The containers that exist below the agent's id, whoever made them."""
 
     containers: tuple[str, ...]
+    is_routine: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,7 @@ class AgentMachine:
         effects += self._tell_ends()
         if self.executors.is_settled and not self._swept and self.info.agent_id:
             self._swept = True
-            effects.append(deeds.SweepContainers())
+            effects += self._reaper.sweep(now)
         if self.executors.is_settled and not self._begun and not self._options.cleanup:
             self._begun = True
             effects += self.session.start(now)

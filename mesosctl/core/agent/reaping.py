@@ -1,7 +1,10 @@
 """Containers that have to go: killed again and again until nothing of them is alive.
 
 Rules: a task whose executor is gone ends GONE only when its container is empty. What belongs to no
-task of ours, or to one that was never sent or has ended, is an orphan and goes the same way.
+task of ours, or to one that was never sent or has ended, is an orphan and goes the same way. It is
+looked for at the start, after the end of an executor, and every ORPHANS_LOOK_S. In such a routine
+sweep nothing is killed in a framework that has an executor: what that one is just removing, or
+could not remove, goes only if it is empty.
 """
 
 from __future__ import annotations
@@ -13,11 +16,14 @@ from mesosctl.core.agent.effects import (
     ContainersFound,
     ContainersGone,
     KillContainers,
+    RemoveContainers,
+    SweepContainers,
 )
 from mesosctl.core.agent.tasks import Phase, Tasks
 from mesosctl.core.machine import Effect, Log, Now
 from mesosctl.errors import require
-from mesosctl.limits import KILL_AGAIN_S
+from mesosctl.limits import KILL_AGAIN_S, ORPHANS_LOOK_S
+from mesosctl.model.ids import FrameworkId
 from mesosctl.model.tasks import TaskState
 
 FIRST_WAIT_S = 0.01
@@ -30,6 +36,7 @@ class Reaper:
         self._tasks = tasks
         self._due: dict[str, float | None] = {}
         self._wait_s: dict[str, float] = {}
+        self._sweep_at: float | None = None
 
     def __bool__(self) -> bool:
         return bool(self._due)
@@ -60,29 +67,47 @@ class Reaper:
                 self._due[name] = now.mono + self._wait_s[name]
                 self._wait_s[name] = min(self._wait_s[name] * 2, KILL_AGAIN_S)
 
+    def sweep(self, now: Now, is_routine: bool = False) -> list[Effect]:
+        """Look for orphans now, and again and again from now on."""
+        self._sweep_at = now.mono + ORPHANS_LOOK_S
+        return [SweepContainers(tuple(map(str, self._tasks.frameworks)), is_routine)]
+
     def found(self, event: ContainersFound) -> list[Effect]:
         """Kill the orphans among the containers that exist."""
-        orphans = []
+        orphans: list[str] = []
+        owned: list[str] = []
         for name in event.containers:
             task = self._tasks.get(name)
             if task is None or task.phase not in (Phase.SENT, Phase.DOOMED):
-                orphans.append(name)
+                is_owned = event.is_routine and self._has_executor(name)
+                (owned if is_owned else orphans).append(name)
+        effects: list[Effect] = [RemoveContainers(tuple(owned))] if owned else []
         if not orphans:
-            return []
+            return effects
         shown = ", ".join(orphans[:5]) + (", …" if len(orphans) > 5 else "")
         text = f"{len(orphans)} containers without a task are ended: {shown}"
-        return [Log("warning", text), *self.kill(orphans)]
+        return [*effects, Log("warning", text), *self.kill(orphans)]
+
+    def _has_executor(self, container: str) -> bool:
+        framework = self._tasks.frameworks.get(FrameworkId(container.partition("/")[0]))
+        return framework is not None and bool(framework.executor_id)
 
     def tick(self, now: Now) -> list[Effect]:
         """Kill again what was still alive."""
         due = [name for name, at in self._due.items() if at is not None and at <= now.mono]
         for name in due:
             self._due[name] = None
-        return [KillContainers(tuple(due))] if due else []
+        effects: list[Effect] = [KillContainers(tuple(due))] if due else []
+        if self._sweep_at is not None and self._sweep_at <= now.mono:
+            effects += self.sweep(now, is_routine=True)
+        return effects
 
     def deadline(self) -> float | None:
         """When tick() has something to do."""
-        return min((at for at in self._due.values() if at is not None), default=None)
+        times = [at for at in self._due.values() if at is not None]
+        if self._sweep_at is not None:
+            times.append(self._sweep_at)
+        return min(times, default=None)
 
     def check(self) -> None:
         """Raises InvariantBroken where a doomed task is not being killed."""

@@ -10,9 +10,9 @@ import pytest
 from mesosctl.core.agent import AgentOptions, AgentRecords
 from mesosctl.core.agent import effects as deeds
 from mesosctl.core.agent.records import MetaRecord, reshaped
-from mesosctl.core.machine import Signalled, Started, Stop
+from mesosctl.core.machine import Signalled, Started, Stop, Tick
 from mesosctl.errors import StorageFailed
-from mesosctl.limits import EXECUTOR_RECONNECT_S
+from mesosctl.limits import EXECUTOR_RECONNECT_S, ORPHANS_LOOK_S
 from mesosctl.model.cluster import AgentInfo
 from mesosctl.model.ids import AgentId, ExecutorId
 from mesosctl.model.resources import Resources
@@ -195,7 +195,7 @@ def test_a_restarted_agent_takes_running_tasks_back(bench: Bench) -> None:
     ]
     assert bench.states() == [("t1", "running"), ("t2", "running"), ("t2", "finished")]
     assert executor.unacked == {} and executor.took(RunTasks) == []
-    assert bench.took_deeds(deeds.SweepContainers) == [deeds.SweepContainers()]
+    assert bench.took_deeds(deeds.SweepContainers) == [deeds.SweepContainers(("F1",))]
 
 
 def test_a_task_that_never_reached_its_executor_is_sent_again(bench: Bench) -> None:
@@ -420,3 +420,22 @@ def test_an_agent_may_grow_and_not_shrink(
     fields = {"agent_id": AgentId(""), "name": "host", "total": four, "attributes": {"rack": "r1"}}
     found = reshaped(meta, AgentInfo(**(fields | change())))  # type: ignore[arg-type]
     assert found.startswith(words) and bool(found) == bool(words)
+
+
+def test_routine_sweeps_spare_what_a_living_executor_may_own(bench: Bench) -> None:
+    """What it is just removing is not killed under its hands, what nobody owns is."""
+    bench.up()
+    bench.launch("t1")
+    bench.do(deeds.ContainersFound(("F1/t1", "F1/left", "F9/old"), is_routine=True))
+    assert bench.took_deeds(deeds.RemoveContainers) == [deeds.RemoveContainers(("F1/left",))]
+    assert bench.took_deeds(deeds.KillContainers) == [deeds.KillContainers(("F9/old",))]
+
+
+def test_orphans_are_looked_for_again_and_again(bench: Bench) -> None:
+    """A container whose removal failed must not stay until the next restart."""
+    bench.up()
+    bench.cut_master()
+    bench.time_s += ORPHANS_LOOK_S
+    bench.do(Tick())
+    (sweep,) = bench.took_deeds(deeds.SweepContainers)
+    assert sweep.is_routine
