@@ -47,9 +47,11 @@ RECONNECT_EACH_S = 0.002
 ZK_SESSION_S = 4.0
 # A leader proves that often that it is one; a majority of the servers writes to disk each time.
 ZK_PULSE_S = 1.0
-# Those who only watch are in no hurry; a watch that was lost is made up for by looking again.
-ZK_WATCH_SESSION_S = 10.0
+# A watch that was lost is made up for by looking again: candidates are few, agents many.
 ZK_LOOK_S = 2.0
+ZK_WATCH_LOOK_S = 30.0
+# Those who only watch have nothing to lose with their session.
+ZK_WATCH_SESSION_S = 10.0
 # A master that does not lead and knows of none that does is asked again within this time.
 NO_LEADER_MAX_S = 1.0
 # A command waits so long for its answer unless --request-timeout says otherwise.

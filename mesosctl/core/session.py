@@ -178,6 +178,9 @@ class ClientSession:
         # answer has been received.
         self.vouched: Now | None = None
         self._asked: deque[Now] = deque()
+        # Whether the other side said that it belongs to another cluster: there is no use in asking
+        # it again, and what is done about it is the owner's to say.
+        self.is_foreign = False
         self._hello = hello
         self._on_lost = on_lost
         self._new_id = new_id
@@ -257,6 +260,7 @@ class ClientSession:
         return envelope.message, []
 
     def _reset(self, reset: Reset, now: Now) -> list[Effect]:
+        self.is_foreign = reset.code == "wrong-cluster"
         if reset.code != "not-leader":
             # The other side forgot us: there is nothing to wait for, only the herd to avoid.
             return self.lose(now)

@@ -209,6 +209,7 @@ class Contender:
     def _contend(self, session: ZkSession) -> Seat | None:
         cluster = self._cluster(session)
         session.on_lost(self._wake.set)
+        session.on_return(self._wake.set)
         mine = session.create_sequential(f"{CANDIDATES}/m-", b"")
         while not self._closing:
             self._wake.clear()

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from mesosctl.core.master.standby import LeaderIs
 from mesosctl.errors import MesosctlError, Unreachable
-from mesosctl.limits import ZK_LOOK_S, ZK_SESSION_S, ZK_WATCH_SESSION_S
+from mesosctl.limits import ZK_SESSION_S, ZK_WATCH_LOOK_S, ZK_WATCH_SESSION_S
 from mesosctl.model.masters import ZkPlace
 from mesosctl.runtime.zookeeper import ZkSession
 
@@ -112,6 +112,7 @@ class LeaderWatch:
 
     def _watch(self, session: ZkSession) -> None:
         session.on_lost(self._wake.set)
+        session.on_return(self._wake.set)
         while not self._closing:
             self._wake.clear()
             address = leader_in(session, self._changed).address
@@ -119,7 +120,7 @@ class LeaderWatch:
                 self._said = address
                 self._log("info", f"the leader is {address}" if address else "no master leads")
                 self._tell(address)
-            self._wake.wait(ZK_LOOK_S)
+            self._wake.wait(ZK_WATCH_LOOK_S)
 
     def _changed(self, _: object) -> None:
         self._wake.set()

@@ -73,6 +73,7 @@ class ZkSession:
         self.place = place
         self.timeout_s = timeout_s
         self._on_lost: Callable[[], None] = lambda: None
+        self._on_return: Callable[[], None] = lambda: None
         self._kazoo = _kazoo()
         self._client: KazooClient = self._kazoo.client.KazooClient(
             ",".join(place.hosts),
@@ -99,9 +100,19 @@ class ZkSession:
         """Call this, from a thread of kazoo's, once the session is over for good."""
         self._on_lost = call
 
+    def on_return(self, call: Callable[[], None]) -> None:
+        """Call this, from a thread of kazoo's, when there is a connection again.
+
+        What changed meanwhile, no watch has told: kazoo does not set them anew at another server.
+        """
+        self._on_return = call
+
     def _state_changed(self, state: str) -> None:
-        if state == self._kazoo.protocol.states.KazooState.LOST:
+        states = self._kazoo.protocol.states.KazooState
+        if state == states.LOST:
             self._on_lost()
+        elif state == states.CONNECTED:
+            self._on_return()
 
     def close(self) -> None:
         """End the session: what was ephemeral is gone at once. Idempotent, and never raises."""

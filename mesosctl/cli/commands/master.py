@@ -113,6 +113,7 @@ def command(found: Globals, /, check: bool, no_framework: bool, **options: Any) 
     """
     from mesosctl.plugins import make_allocator
     from mesosctl.runtime.master_process import MasterOptions, run_master
+    from mesosctl.runtime.zookeeper import require_kazoo
 
     chosen = MasterOptions(
         listen=options["listen"],
@@ -130,6 +131,8 @@ def command(found: Globals, /, check: bool, no_framework: bool, **options: Any) 
         roles=_roles(options["weights"], options["priorities"]),
     )
     make_allocator(chosen.allocator)
+    if chosen.zk is not None:
+        require_kazoo()
     if check:
         found.console.note("the options and the configuration are in order")
         return 0

@@ -43,7 +43,7 @@ from mesosctl.model.cluster import AgentInfo
 from mesosctl.model.ids import FrameworkId
 from mesosctl.protocol.messages import agent as messages
 from mesosctl.protocol.messages.base import Message
-from mesosctl.protocol.messages.session import Bye, Refusal, Reset
+from mesosctl.protocol.messages.session import Bye, Refusal
 from mesosctl.protocol.messages.streams import ReadStream, StdinTaken, StreamCredit, WriteStdin
 
 MASTER = "master"
@@ -284,11 +284,10 @@ class AgentMachine:
         return [Log("warning", "the master does not answer; tasks go on")]
 
     def _from_master(self, event: Received, now: Now) -> list[Effect]:
-        envelope = event.envelope
-        if isinstance(envelope.message, Reset) and envelope.message.code == "wrong-cluster":
+        message, effects = self.session.receive(event.envelope, now)
+        if self.session.is_foreign:
             text = "that master leads another cluster than the one this agent belongs to; "
             return self._stop(text + "name the right --master, or an empty --work-dir", 5)
-        message, effects = self.session.receive(envelope, now)
         effects += self._leases.renew(self.session.vouched, now)
         match message:
             case None:

@@ -140,6 +140,7 @@ def test_a_place_without_a_leader_is_told(place: ZkPlace) -> None:
         find_leader(place, 0.5)
 
 
+@pytest.mark.slow
 def test_a_watcher_outlives_zookeeper(own_zookeeper: ZooKeeper) -> None:
     """It keeps what it knew, and hears of the next leader when ZooKeeper is back."""
     place = ZkPlace((own_zookeeper.host,), "/p")
