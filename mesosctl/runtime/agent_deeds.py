@@ -274,6 +274,10 @@ class AgentDeeds:
             (gone if isolation is None or self._end(isolation, container) else busy).append(
                 container
             )
+        if isolation is not None:
+            for framework in dict.fromkeys(container.partition("/")[0] for container in gone):
+                # Made again when it is needed again.
+                isolation.retire(framework)
         if gone:
             self._loop.post(deeds.ContainersGone(tuple(gone)))
         if busy:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,10 +21,12 @@ from types import TracebackType
 from typing import Self
 
 from mesosctl.errors import MesosctlError, Unreachable
+from mesosctl.limits import LOG_FILE_BYTES_MAX
 from mesosctl.model.resources import Resources
 from mesosctl.protocol.messages.query import Agents, FindFramework, ListAgents
 from mesosctl.runtime import probe
 from mesosctl.runtime.client import Hub
+from mesosctl.runtime.logs import rotate
 from mesosctl.storage.keys import load_key
 
 CLUSTER = "local"
@@ -32,6 +35,8 @@ START_S = 30.0
 STOP_S = 20.0
 LOOK_S = 0.02
 LOG_LINES = 5
+# How often the daemons' logs are looked at: their terminal is not there to throw text away.
+LOGS_LOOK_S = 30.0
 
 
 @dataclass(slots=True)
@@ -53,6 +58,7 @@ class LocalCluster:
     tell: Callable[[str], None]
     directory: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="mesosctl-")))
     _daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _over: threading.Event = field(default_factory=threading.Event)
 
     @property
     def key_file(self) -> Path:
@@ -65,6 +71,7 @@ class LocalCluster:
         return load_key(self.key_file).master
 
     def __enter__(self) -> Self:
+        threading.Thread(target=self._keep_logs, name="logs", daemon=True).start()
         try:
             self._start()
         except BaseException:
@@ -118,7 +125,7 @@ class LocalCluster:
         return share.format()
 
     def _daemon(self, name: str, command: str, options: list[str]) -> None:
-        log = (self.directory / f"{name}.log").open("wb")
+        log = (self.directory / f"{name}.log").open("ab")
         with log:
             self._daemons[name] = subprocess.Popen(
                 [sys.executable, "-m", "mesosctl", command, *options, "--parent", str(os.getpid())],
@@ -128,6 +135,12 @@ class LocalCluster:
                 # Ctrl-C belongs to the command that runs against the cluster, not to the cluster.
                 start_new_session=True,
             )
+
+    def _keep_logs(self) -> None:
+        """A cluster that somebody leaves standing must not fill the disk with its logs."""
+        while not self._over.wait(LOGS_LOOK_S):
+            for path in sorted(self.directory.glob("*.log")):
+                rotate(path, LOG_FILE_BYTES_MAX)
 
     def _wait(self, what: str, until: float, ready: Callable[[], bool]) -> None:
         while not ready():
@@ -153,6 +166,7 @@ class LocalCluster:
 
     def _stop(self) -> None:
         """Agents first, for their tasks need the time; then the master with its framework."""
+        self._over.set()
         agents = [d for name, d in self._daemons.items() if name != "master"]
         for group in (agents, list(self._daemons.values())):
             for daemon in group:

@@ -139,3 +139,27 @@ def test_a_job_fades_after_its_time_and_still_answers(env: ClusterEnv) -> None:
         assert "details removed after 2s" in late.stderr, words
     assert env.run("wait", "1").returncode == 3
     assert master.process.poll() is None
+
+
+@pytest.mark.root
+@pytest.mark.cgroup
+def test_cgroups_that_nobody_owns_are_gone_after_a_restart(env: ClusterEnv) -> None:
+    """With the processes in them; the agent before was killed before it could."""
+    env.start()
+    agent = env.agents[0]
+    env.ok("submit", "--wait", "--", "true")
+    found = Path("/sys/fs/cgroup").glob(f"**/{env.cgroup_root}/*")
+    tops = [path for path in found if path.is_dir()]
+    if not tops:
+        pytest.skip("the agent fell back to posix isolation")
+    agent.kill_nine()
+    orphans = [top / "Fgone" / "7.0.1" for top in tops]
+    for orphan in orphans:
+        orphan.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "600"]) as lost:
+        for orphan in orphans:
+            (orphan / "cgroup.procs").write_text(str(lost.pid))
+        agent.restart()
+        until(lambda: lost.poll() is not None, "the process in it is ended")
+    until(lambda: not any(one.parent.exists() for one in orphans), "the directories are gone")
+    assert "containers without a task are ended" in agent.text()
