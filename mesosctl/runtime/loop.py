@@ -103,6 +103,8 @@ class Loop:
         self.log = log or Logger(role or "mesosctl")
         self._store = store
         self._clock = clock
+        # Called once when the machine wants to stop, before the last messages leave.
+        self.on_stop: Callable[[], None] = lambda: None
         self._exit_code: int | None = None
         self._timers: list[_Timer] = []
         self._sources = Sources()
@@ -222,6 +224,7 @@ class Loop:
                 while self._exit_code is None:
                     self.run_pass()
             if not self._abandoned:
+                self.on_stop()
                 linger_ms = int(STOP_LINGER_S * 1000)
                 self._flush_last()
         except MesosctlError as error:

@@ -24,6 +24,7 @@ from mesosctl.model.cluster import Principal
 from mesosctl.model.ids import AgentId
 from mesosctl.model.masters import ZkPlace
 from mesosctl.plugins import make_allocator
+from mesosctl.runtime import notify
 from mesosctl.runtime.child import FrameworkChild
 from mesosctl.runtime.ids import new_id
 from mesosctl.runtime.logs import Logger
@@ -116,9 +117,12 @@ def _run_among_several(options: MasterOptions, place: ZkPlace, work_dir: Path) -
     log("info", "no batch framework is started with --zk: run mesosctl framework on one host")
     announces = options.announce and key_path.exists()
     announcement = _announce(str(place), key_path) if announces else None
+    # A master that stands by is ready: it answers with who leads.
+    notify.ready()
     try:
         return Seats(place, own, options.cluster, options.listen, authorise).run(lead)
     finally:
+        notify.stopping()
         if announcement is not None:
             announcement.unlink(missing_ok=True)
 
@@ -165,6 +169,8 @@ def _run(
     if options.announce and announcement is None:
         loop.log("info", "another master of this user is announced: name this one by --master")
     child = _child(options, work_dir, loop, master, key_path) if options.with_framework else None
+    notify.ready()
+    loop.on_stop = notify.stopping
     try:
         if child is not None:
             child.start()
