@@ -161,8 +161,10 @@ class AgentDeeds:
             descriptor = os.pidfd_open(effect.pid)
         except OSError:
             descriptor = -1
-        # The descriptor pins the process, so what is read now is about that one.
-        if descriptor >= 0 and start_ticks(effect.pid) != effect.start_ticks != 0:
+        # The descriptor pins the process, so what is read now is about that one. One of which it is
+        # not known when it started may be any other, which must be neither watched nor killed.
+        ours = effect.start_ticks > 0 and start_ticks(effect.pid) == effect.start_ticks
+        if descriptor >= 0 and not ours:
             os.close(descriptor)
             descriptor = -1
         if descriptor < 0:

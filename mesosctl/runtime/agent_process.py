@@ -18,7 +18,8 @@ from pathlib import Path
 from mesosctl import __version__
 from mesosctl.core.agent import AgentMachine, AgentOptions, AgentRecords
 from mesosctl.core.agent.machine import DATA_PREFIX, EXECUTORS_PREFIX, MASTER
-from mesosctl.core.agent.records import FORM, TABLES, reshaped
+from mesosctl.core.agent.records import FORM, TABLES, Origin
+from mesosctl.core.agent.recovery import is_foreign, misfit, other_isolation
 from mesosctl.errors import MesosctlError, Refused, UsageError
 from mesosctl.isolation import Isolation, open_isolation
 from mesosctl.limits import LOG_KEEP_S, LOG_MAX_BYTES
@@ -26,7 +27,7 @@ from mesosctl.model.attributes import Attributes
 from mesosctl.model.cluster import AgentInfo
 from mesosctl.model.ids import AgentId, is_ident
 from mesosctl.model.masters import is_zk, split_masters
-from mesosctl.runtime import probe
+from mesosctl.runtime import notify, probe
 from mesosctl.runtime.agent_deeds import AgentDeeds, Executing, Places
 from mesosctl.runtime.endpoints import parse_address
 from mesosctl.runtime.ids import new_id
@@ -41,6 +42,7 @@ from mesosctl.storage.store import SqliteStore
 
 DOMAIN = "agent-data"
 MASTER_PORT = 5050
+_HINT = "give the old options, or end what is left of it with --recover cleanup"
 _EVERYWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 - recognised, not bound
 
 
@@ -195,15 +197,21 @@ def _run(settings: AgentSettings, work_dir: Path, store: SqliteStore, log: Logge
     master = _master_address(settings, key)
     records = AgentRecords.load({table: store.load(table) for table in TABLES})
     info = _describe(settings, work_dir)
-    # After a reboot nothing runs any more that could miss what is gone.
-    if records.tasks and records.meta.boot_id == info.boot_id:
-        changes = reshaped(records.meta, info)
-        if changes:
-            raise Refused(
-                f"{len(records.tasks)} tasks of an earlier run are known, and {changes}",
-                "give the old options, or end the tasks with --recover cleanup",
-            )
+    origin = Origin("" if is_zk(master) else key.server_key, settings.cgroup_root)
+    cleanup = settings.recover == "cleanup"
+    problem = "" if cleanup else misfit(records, info, origin)
+    if problem:
+        raise Refused(problem, _HINT)
+    if cleanup and records.meta.isolation:
+        # What is to be ended is found by what it was started under, whatever is asked for now.
+        old = records.meta.origin.cgroup_root or settings.cgroup_root
+        names = ",".join(records.meta.isolation)
+        settings = replace(settings, isolation=names, cgroup_root=old)
     isolation = _probe_isolation(settings, records.meta.agent_id)
+    other = "" if cleanup else other_isolation(records, info, isolation.names)
+    if other:
+        now = ",".join(isolation.names)
+        raise Refused(f"tasks of an earlier run are isolated by {other}, not {now}", _HINT)
     names = ",".join(isolation.names)
     log("info", f"isolation: {names}")
     for sentence in (*isolation.fell_back, *isolation.not_enforced):
@@ -219,10 +227,12 @@ def _run(settings: AgentSettings, work_dir: Path, store: SqliteStore, log: Logge
         new_id,
         AgentOptions(
             settings.root_tasks,
-            settings.recover == "cleanup",
+            cleanup,
             settings.ends_tasks,
             settings.log_keep_s,
             settings.log_max_bytes,
+            origin,
+            cleanup and is_foreign(records, origin),
         ),
     )
     loop = Loop(machine, role="agent", store=store, log=log)
@@ -244,6 +254,8 @@ def _run(settings: AgentSettings, work_dir: Path, store: SqliteStore, log: Logge
         loop.close()
         raise
     loop.authority(DOMAIN, deeds.may_connect)
+    notify.ready()
+    loop.on_stop = notify.stopping
     try:
         return loop.run()
     finally:

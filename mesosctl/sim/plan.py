@@ -78,7 +78,7 @@ def _lengthen(plan: Plan) -> None:
     plan.faults_s = LONG_FAULTS_S
     plan.faults.partition_s = (5.0, 50.0, 90.0, 120.0)
     plan.faults.strokes = [Stroke.PARTITION, Stroke.ISOLATE, *plan.faults.strokes]
-    plan.faults.stroke_mean_s = 8.0
+    plan.faults.stroke_mean_s = 20.0
     plan.agents = max(plan.agents, 2)
     plan.wishes = [replace(wish, job=_leased(wish.job)) for wish in plan.wishes]
 

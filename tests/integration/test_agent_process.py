@@ -113,13 +113,17 @@ class World:
         self.log = (directory / "agent.log").open("ab")
 
     def start(
-        self, isolation: str = "posix", recover: str = "reconnect", ends: str = "stays"
+        self,
+        isolation: str = "posix",
+        recover: str = "reconnect",
+        ends: str = "stays",
+        resources: str = "cpus:4;mem:1G",
     ) -> None:
         program = (
             "import sys; from pathlib import Path;"
             "from mesosctl.runtime.agent_process import AgentSettings, run_agent;"
             "sys.exit(run_agent(AgentSettings(key=Path(sys.argv[1]), master=sys.argv[2],"
-            " work_dir=Path(sys.argv[3]), name='node', resources='cpus:4;mem:1G',"
+            " work_dir=Path(sys.argv[3]), name='node', resources=sys.argv[7],"
             " isolation=sys.argv[4], cgroup_root='mesosctl-agent-test', recover=sys.argv[5],"
             " ends_tasks=sys.argv[6] == 'ends')))"
         )
@@ -127,7 +131,7 @@ class World:
         env.pop("XDG_RUNTIME_DIR", None)
         arguments = [str(self.key_path), self.address, str(self.directory / "work")]
         self.agent = subprocess.Popen(
-            [sys.executable, "-c", program, *arguments, isolation, recover, ends],
+            [sys.executable, "-c", program, *arguments, isolation, recover, ends, resources],
             stdout=self.log,
             stderr=self.log,
             env=env,
@@ -339,6 +343,50 @@ def test_cleanup_ends_everything_and_then_itself(world: World) -> None:
     world.start()
     world.registered()
     world.update("t1", "killed")
+    assert world.stop() == 0
+
+
+def refused(world: World, *words: str, **options: str) -> str:
+    """Start the agent, which has to refuse in one line; that line."""
+    before = (world.directory / "agent.log").stat().st_size
+    world.start(**options)
+    assert world.agent is not None and world.agent.wait(WAIT_S) == 5
+    (line,) = (world.directory / "agent.log").read_bytes()[before:].decode().splitlines()
+    assert all(word in line for word in words) and "--recover cleanup" in line
+    return line
+
+
+def test_what_does_not_fit_running_tasks_is_refused_and_growth_is_not(world: World) -> None:
+    """An upgrade with a typing error must not cost what runs; more memory is simply there."""
+    world.start()
+    world.registered()
+    known = world.recorder.agent_id
+    world.launch("t1", "sleep 1234.5")
+    world.update("t1", "running")
+    assert world.stop() == 0
+    executors = world.executors()
+    refused(world, "1 tasks", "its tasks hold cpus:", resources="cpus:0.1;mem:16M")
+    right = world.key_path.read_bytes()
+    other = KeyFile("node", "agent", make_keypair(), make_keypair().public)
+    world.key_path.unlink()
+    save_key(world.key_path, other)
+    refused(world, "another key")
+    assert world.executors() == executors != []
+    world.key_path.write_bytes(right)
+    world.start(resources="cpus:8;mem:2G")
+    hello = world.registered()
+    assert world.recorder.agent_id == known
+    assert world.stop() == 0
+    world.key_path.unlink()
+    save_key(world.key_path, other)
+    world.start(recover="cleanup")
+    world.until(lambda: world.agent.poll() is not None, "the end")  # type: ignore[union-attr]
+    assert world.agent.returncode == 0  # type: ignore[union-attr]
+    world.until(lambda: world.executors() == [], "the end of the executors")
+    world.key_path.write_bytes(right)
+    world.start(resources="cpus:1;mem:64M")
+    world.registered()
+    assert world.recorder.agent_id != known and hello is not None
     assert world.stop() == 0
 
 

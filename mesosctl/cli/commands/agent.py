@@ -68,7 +68,7 @@ from mesosctl.cli.params import DURATION, LISTEN, LOG_SIZE, NAME
     type=click.Choice(("reconnect", "cleanup")),
     default="reconnect",
     show_default=True,
-    help="Find the tasks of an earlier run again, or end them and exit.",
+    help="Find the tasks of an earlier run again, or end them and exit; that needs no master.",
 )
 @click.option(
     "--log-keep",

@@ -35,7 +35,8 @@ class StartExecutor(Effect):
 class WatchExecutor(Effect):
     """Tell when this process ends; at once when it is not there, or is another process.
 
-    `start_ticks` is when it started, in clock ticks since the host did; 0: not known.
+    `start_ticks` is when it started, in clock ticks since the host did; 0: not known, so that it
+    cannot be told from another process and is taken for gone.
     """
 
     executor_id: ExecutorId

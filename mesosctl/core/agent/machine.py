@@ -20,6 +20,7 @@ from mesosctl.core.agent.leases import Leases
 from mesosctl.core.agent.options import AgentOptions
 from mesosctl.core.agent.reaping import Reaper
 from mesosctl.core.agent.records import META, AgentRecords, MetaRecord, put
+from mesosctl.core.agent.recovery import forget
 from mesosctl.core.agent.retention import Retention
 from mesosctl.core.agent.stdin import StdinRelays
 from mesosctl.core.agent.streams import Streams
@@ -172,6 +173,7 @@ class AgentMachine:
                 effects += self.session.send(message)
         over = not len(self.executors) and not self._reaper
         if self.is_closing and over and (self._found or not self.info.agent_id):
+            effects += forget(self.tasks) if self._options.anew else []
             effects += self._stop(f"every task and executor of {self.info.name} has ended")
         return effects
 
@@ -229,7 +231,9 @@ class AgentMachine:
         return effects
 
     def _remember(self) -> list[Effect]:
-        meta = MetaRecord.of(self.info, self.session.cluster, self.session.epoch)
+        meta = MetaRecord.of(
+            self.info, self.session.cluster, self.session.epoch, self._options.origin
+        )
         if meta == self._meta:
             return []
         self._meta = meta

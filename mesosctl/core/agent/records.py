@@ -36,6 +36,16 @@ _Table = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose agent it is: the key of its master, empty where several lead in turns; and where its
+    containers are.
+    """
+
+    server_key: str = ""
+    cgroup_root: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class MetaRecord:
     """Who the agent is, and the boot of the host and the shape in which it last ran."""
 
@@ -46,9 +56,11 @@ class MetaRecord:
     name: str = ""
     total: Resources = field(default_factory=Resources)
     attributes: dict[str, str] = field(default_factory=dict)
+    isolation: tuple[str, ...] = ()
+    origin: Origin = Origin()
 
     @classmethod
-    def of(cls, info: AgentInfo, cluster: str, epoch: int) -> MetaRecord:
+    def of(cls, info: AgentInfo, cluster: str, epoch: int, origin: Origin) -> MetaRecord:
         """What is kept of an agent as it is now."""
         return cls(
             info.agent_id,
@@ -58,6 +70,8 @@ class MetaRecord:
             info.name,
             info.total,
             info.attributes,
+            info.isolation,
+            origin,
         )
 
 
@@ -138,23 +152,3 @@ def _rows(tables: Mapping[str, _Table], name: str) -> list[Mapping[str, Any]]:
 def put(table: str, key: str, entry: Any) -> Put:
     """The effect that keeps one of the entries above."""
     return Put(table, key, to_plain(entry))
-
-
-def reshaped(meta: MetaRecord, info: AgentInfo) -> str:
-    """Why an agent with these records may not go on as `info`; empty when it may.
-
-    It may have grown: frameworks count on what they were offered, never on what they were not.
-    """
-    if not meta.agent_id:
-        return ""
-    changes: list[str] = []
-    if meta.name != info.name:
-        changes.append(f"its name was {meta.name}, is now {info.name}")
-    if not info.total.contains(meta.total):
-        changes.append(f"its resources were {meta.total}, are now {info.total}")
-    for name in sorted(meta.attributes):
-        now = info.attributes.get(name)
-        if now != meta.attributes[name]:
-            is_now = "is gone" if now is None else f"is now {now}"
-            changes.append(f"attribute {name} was {meta.attributes[name]}, {is_now}")
-    return "; ".join(changes)

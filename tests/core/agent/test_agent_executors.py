@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 
 from mesosctl.core.agent import AgentOptions, AgentRecords
 from mesosctl.core.agent import effects as deeds
-from mesosctl.core.agent.records import MetaRecord, reshaped
 from mesosctl.core.machine import Signalled, Started, Stop, Tick
 from mesosctl.errors import StorageFailed
 from mesosctl.limits import EXECUTOR_RECONNECT_S, ORPHANS_LOOK_S
-from mesosctl.model.cluster import AgentInfo
-from mesosctl.model.ids import AgentId, ExecutorId
-from mesosctl.model.resources import Resources
+from mesosctl.model.ids import ExecutorId
 from mesosctl.model.tasks import Reason, TaskState
 from mesosctl.protocol.messages.agent import (
     KillTasks,
@@ -398,28 +394,6 @@ def test_records_that_cannot_be_understood_stop_the_agent() -> None:
     """They must never mean that there is no task."""
     with pytest.raises(StorageFailed, match="cannot be understood"):
         AgentRecords.load({"tasks": {"F1/t1": {"framework_id": 7}}})
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda: {"total": Resources.scalars(cpus=8, mem=4096)}, ""),
-        (lambda: {"total": Resources.scalars(cpus=2, mem=4096)}, "its resources were cpus:4"),
-        (lambda: {"name": "other"}, "its name was host, is now other"),
-        (lambda: {"attributes": {}}, "attribute rack was r1, is gone"),
-        (lambda: {"attributes": {"rack": "r1", "ssd": "true"}}, ""),
-    ],
-    ids=["more", "less", "renamed", "attribute-gone", "attribute-new"],
-)
-def test_an_agent_may_grow_and_not_shrink(
-    change: Callable[[], dict[str, object]], words: str
-) -> None:
-    """Tasks were placed on what it had."""
-    four = Resources.scalars(cpus=4, mem=4096)
-    meta = MetaRecord(AGENT, "b", "c", 1, "host", four, {"rack": "r1"})
-    fields = {"agent_id": AgentId(""), "name": "host", "total": four, "attributes": {"rack": "r1"}}
-    found = reshaped(meta, AgentInfo(**(fields | change())))  # type: ignore[arg-type]
-    assert found.startswith(words) and bool(found) == bool(words)
 
 
 def test_routine_sweeps_spare_what_a_living_executor_may_own(bench: Bench) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from mesosctl.core.driver import AgentMoved
+from mesosctl.core.driver import AgentMoved, OffersArrived
 from mesosctl.core.master.state import Removals
 from mesosctl.limits import AGENT_TIMEOUT_S, AGENTS_RETURN_S, UNREACHABLE_BURST, UNREACHABLE_EVERY_S
 from mesosctl.model.ids import TaskId
+from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import TaskState
 from tests.core.master.conftest import Cluster
 
@@ -23,8 +25,6 @@ def on_every_agent(cluster: Cluster, count: int) -> tuple[list[Any], Any]:
     """Agents, and a framework with a task on each."""
     agents = [cluster.agent(f"a{number}") for number in range(count)]
     one = cluster.framework("one")
-    from mesosctl.core.driver import OffersArrived
-
     for event in one.took(OffersArrived):
         for offer in event.offers:
             agent = next(a for a in agents if a.info.agent_id == offer.agent_id)
@@ -103,3 +103,21 @@ def test_tokens_come_back_and_never_pile_up() -> None:
     assert bucket.ready_at() == pytest.approx(12.0)
     assert [bucket.take(12.0), bucket.take(12.0)] == [True, False]
     assert [bucket.take(1e6) for _ in range(4)] == [True, True, True, False]
+
+
+def test_an_agent_may_come_back_smaller_than_what_it_was_given(cluster: Cluster) -> None:
+    """What never reached it is forgotten first; what it holds fits into what it has."""
+    agent, one = cluster.agent("a1"), cluster.framework("one")
+    [event] = one.took(OffersArrived)
+    tasks = [cluster.task(agent, name, "cpus:1;mem:64") for name in ("t1", "t2", "t3")]
+    one.do(one.driver.accept([event.offers[0].offer_id], tasks))
+    one.told.clear()
+    cluster.cut(agent)
+    for key in list(agent.tasks):
+        if key[1] != "t1":
+            del agent.tasks[key]
+    agent.info = replace(agent.info, total=Resources.parse("cpus:1.5;mem:128"))
+    cluster.connect(agent)
+    assert sorted(one.states()) == [("t2", TaskState.DROPPED), ("t3", TaskState.DROPPED)]
+    [event] = one.took(OffersArrived)
+    assert str(event.offers[0].resources) == "cpus:0.5;mem:64"
