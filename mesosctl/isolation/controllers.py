@@ -65,12 +65,20 @@ class Cgroups:
     def open(self) -> None:
         """Create the tops and prove that a container can be made. Raises LimitUnavailable."""
         self._tree.open()
+        self._clear_trials()
         trial = f"{PROBE}/{os.getpid()}"
         try:
             self.prepare(trial, Limits(1000, 64 << 20, 64))
         finally:
             self.cleanup(trial)
             self._tree.drop_framework(PROBE)
+
+    def _clear_trials(self) -> None:
+        """Remove what processes left that were killed in the middle of `open`."""
+        for name in self._tree.containers():
+            place, _, pid = name.partition("/")
+            if place == PROBE and not os.path.exists(f"/proc/{pid}"):
+                self._tree.remove(name)
 
     def prepare(self, container: str, limits: Limits) -> JoinPlan:
         """Create the container inside its limits, or nothing. Raises LimitUnavailable."""

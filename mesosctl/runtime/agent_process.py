@@ -8,6 +8,7 @@ the master. A change that would break a promise to running tasks is refused befo
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pwd
 import socket
@@ -164,8 +165,13 @@ def _describe(settings: AgentSettings, work_dir: Path) -> AgentInfo:
 
 
 def _probe_isolation(settings: AgentSettings, agent_id: AgentId) -> Isolation:
-    """What the isolation is going to be. Before we have an id it is tried under a passing one."""
-    name = agent_id or f"probe-{os.getpid()}"
+    """What the isolation is going to be. Before we have an id it is tried under a passing one.
+
+    That one is of the work directory: if we are killed here, the next start removes what is left.
+    """
+    work_dir = (settings.work_dir or state_dir("agent")).absolute()
+    digest = hashlib.sha256(os.fsencode(work_dir)).hexdigest()[:10]
+    name = agent_id or f"probe-{digest}"
     isolation = open_isolation(settings.isolation, root=settings.cgroup_root, agent_id=name)
     isolation.close_root(remove=not agent_id)
     return isolation

@@ -27,6 +27,16 @@ def test_limits_are_written_before_anybody_joins(v1: FakeKernel) -> None:
     assert v1.text(f"pids/{HERE}/pids.max") == "100"
 
 
+def test_what_a_killed_trial_left_is_removed(v1: FakeKernel) -> None:
+    """An agent killed while it tried its cgroups must not leave one behind for each start."""
+    path = f"{v1.base}/pids"
+    for name in ("mesosctl", "a1", "_probe", "999999999"):
+        path = f"{path}/{name}"
+        v1.make(path)
+    v1.open("auto")
+    assert not (v1.base / "pids/mesosctl/a1/_probe").exists()
+
+
 def test_very_small_and_absent_limits(v1: FakeKernel) -> None:
     """The kernel refuses less than 2 shares or 1 ms; a launch needs two tasks; None: no limit."""
     v1.open("auto").prepare("f/t", Limits(1, None, 1))
