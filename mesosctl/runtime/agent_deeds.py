@@ -8,7 +8,6 @@ somebody else could bend. Nothing here waits: what takes time is asked for again
 from __future__ import annotations
 
 import os
-import pwd
 import signal
 import stat
 import sys
@@ -26,6 +25,7 @@ from mesosctl.model.ids import AgentId, ExecutorId
 from mesosctl.runtime.janitor import Janitor
 from mesosctl.runtime.loop import Loop
 from mesosctl.runtime.probe import start_ticks
+from mesosctl.runtime.scarcity import find_user
 from mesosctl.runtime.streams import read_file
 
 ACCOUNT_KEPT_S = 60.0
@@ -223,7 +223,7 @@ class AgentDeeds:
     def _look_up(self, user: str) -> tuple[int, int]:
         ours = os.geteuid()
         try:
-            entry = pwd.getpwnam(user) if user else None
+            entry = find_user(user) if user else None
         except (KeyError, ValueError):
             text = f"no user {user!r} on this host; create it, or name another with --user"
             raise _NoSandbox("failed", text) from None

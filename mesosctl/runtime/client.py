@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Self
 
-import zmq
-
 from mesosctl.errors import PeerError, Refused, Unreachable, UsageError
 from mesosctl.limits import (
     FRAME_BYTES_MAX_BULK,
@@ -34,6 +32,7 @@ from mesosctl.runtime.ids import new_id
 from mesosctl.runtime.links import Link, LinkSpec, LinkState
 from mesosctl.runtime.polling import IN, OUT, Sources
 from mesosctl.runtime.reasons import accepted, check_host, check_link, heed, where, why_silent
+from mesosctl.runtime.scarcity import make_context
 from mesosctl.storage.keys import KeyPair
 
 # Where nobody listens there is no use in waiting as long as for an answer.
@@ -63,7 +62,7 @@ class Hub:
     """Polls the sockets of all its clients. Use it as a context manager, or `close` it."""
 
     def __init__(self) -> None:
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context = make_context()
         self._sources = Sources()
         self._clients: dict[Client, None] = {}
 

@@ -19,6 +19,7 @@ from typing import Literal, cast
 from mesosctl.isolation.base import AGENT_ENV, CONTAINER_ENV, JoinPlan
 from mesosctl.model.tasks import Command
 from mesosctl.protocol.messages.agent import ExecutorLaunch
+from mesosctl.runtime.scarcity import find_user
 from mesosctl.runtime.spawner_orders import SpawnOrder
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -113,13 +114,17 @@ def _look_up(user: str) -> Account:
     """The account of a user name, "" being our own. Raises LaunchRefused."""
     ours = os.geteuid()
     try:
-        entry = pwd.getpwnam(user) if user else pwd.getpwuid(ours)
+        entry = find_user(user) if user else pwd.getpwuid(ours)
     except (KeyError, ValueError):
         if user:
             text = f"no user {user!r} on this host; create it, or name another with --user"
             raise LaunchRefused("user", text) from None
         # A user without an entry, as in some containers: it has no name and no home to tell of.
         return Account(None, os.getegid(), (), {})
+    except OSError as error:
+        raise LaunchRefused(
+            "user", f"user {user!r} cannot be looked up: {error.strerror}"
+        ) from None
     env = {
         "HOME": entry.pw_dir or "/",
         "USER": entry.pw_name,

@@ -46,6 +46,7 @@ from mesosctl.runtime.links import LinkSpec, LinkState
 from mesosctl.runtime.logs import Logger
 from mesosctl.runtime.network import Counters, Network
 from mesosctl.runtime.polling import IN, OUT, Sources, Wakeup
+from mesosctl.runtime.scarcity import LOOK_S, DescriptorWatch, is_shortage, raise_descriptor_limit
 from mesosctl.runtime.sockets import ServerSpec
 from mesosctl.runtime.zap import Authority
 
@@ -219,6 +220,8 @@ class Loop:
         self._thread = threading.get_ident()
         self._network.events.appendleft(Started())
         linger_ms = 0
+        raise_descriptor_limit()
+        self.every(LOOK_S, DescriptorWatch(self._wakeup.fileno(), self.log).look)
         try:
             with self._wakeup.signals():
                 while self._exit_code is None:
@@ -233,10 +236,14 @@ class Loop:
                 traceback.print_exc(file=sys.stderr)
             else:
                 self.log("error", str(error))
-        except Exception:
-            # Whatever else it is, it is a mistake of ours: a half-alive daemon is worse than none.
-            self._exit_code = InvariantBroken.exit_code
-            traceback.print_exc(file=sys.stderr)
+        except Exception as error:
+            if is_shortage(error):
+                self._exit_code = MesosctlError.exit_code
+                self.log("error", f"no file descriptor is left ({error}): raise the limit of them")
+            else:
+                # A mistake of ours: a half-alive daemon is worse than none.
+                self._exit_code = InvariantBroken.exit_code
+                traceback.print_exc(file=sys.stderr)
         finally:
             self.close(linger_ms)
         return self._exit_code

@@ -18,9 +18,9 @@ from mesosctl.errors import InvariantBroken, PeerError, UsageError
 from mesosctl.limits import BAD_FRAMES_MAX, FRAME_BYTES_MAX_BULK, PASS_MESSAGES_MAX
 from mesosctl.protocol.codec import decode, encode
 from mesosctl.protocol.envelope import Envelope
-from mesosctl.runtime.endpoints import Context
 from mesosctl.runtime.links import Link, LinkSpec, LinkState
 from mesosctl.runtime.polling import IN, OUT, Sources
+from mesosctl.runtime.scarcity import make_context
 from mesosctl.runtime.sockets import ServerSocket, ServerSpec
 from mesosctl.runtime.zap import Authority, ZapHandler
 
@@ -48,7 +48,7 @@ class Network:
         self, sources: Sources, counters: Counters, log: Callable[[str, str], None]
     ) -> None:
         self.events: deque[Event] = deque()
-        self.context: Context = zmq.Context()
+        self.context = make_context()
         self.context.set(zmq.MAX_SOCKETS, _SOCKETS_MAX)
         self.zap = ZapHandler(self.context)
         self.refused: Callable[[str, str], Iterable[Event]] | None = None
