@@ -7,6 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV ?= .venv
 BIN = $(VENV)/bin
 PYTEST_ARGS ?=
+POINTS ?= 200
 # "make test COVERAGE=1" measures branches, also in the processes that the tests start.
 COVERAGE ?=
 # Files of tests run side by side, one process for each core; JOBS=0 runs all in one process.
@@ -18,7 +19,7 @@ PYTHON_DIRS = mesosctl tests tools $(wildcard bench examples)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all lint style format imports types check docs man bench chaos clean python-is-fit
+.PHONY: help demo test test-all lint style format imports types check docs man bench chaos sweep clean python-is-fit
 
 # A stamp holds the path for which it was made: scripts of a virtual environment name it, so a
 # checkout that was moved, or whose Python is gone, gets a new one.
@@ -39,6 +40,10 @@ test: $(DEV) ## Unit and integration tests (a few minutes).
 
 test-all: $(DEV) ## The slow tests too.
 	@$(TESTS) $(PYTEST_ARGS)
+
+sweep: $(DEV) ## kill -9 at system calls of each process, POINTS=200 of each (0: all of them).
+	@MESOSCTL_SWEEP_POINTS=$(POINTS) $(BIN)/python -m pytest -s -q $(PYTEST_ARGS) \
+	    tests/faults/test_kill_sweep.py -k every_system_call
 
 lint: style format imports ## Style, formatting, and the direction of imports.
 

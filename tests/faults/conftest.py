@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,10 @@ from tests.integration.conftest import ClusterEnv, Part
 
 class FaultEnv(ClusterEnv):
     """A cluster whose batch framework is a part of its own, so that it can be started by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._disks: list[Path] = []
 
     def framework(self, *options: str) -> Part:
         """Start the batch framework; the master has to run with --no-framework."""
@@ -24,6 +31,25 @@ class FaultEnv(ClusterEnv):
         self.agent(resources)
         self.wait_for_framework()
         return self
+
+    def small_disk(self, place: Path, options: str) -> Path:
+        """A file system of its own at `place` until the end; skips where none may be mounted."""
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        words = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"mounting is not possible here: {done.stderr.strip()}")
+        self._disks.append(place)
+        return place
+
+    def close(self) -> None:
+        """As everywhere; then the disks go, too."""
+        try:
+            super().close()
+        finally:
+            for place in self._disks:
+                subprocess.run(["umount", "-l", str(place)], check=False)
+            shutil.rmtree(self.base, ignore_errors=True)
 
 
 @pytest.fixture
