@@ -161,8 +161,7 @@ class Client:
         self._asks: dict[int, Ask] = {}
         self._unsent: list[Ask] = []
         self._session = ""
-        self._sent = 0
-        self._received = 0
+        self._sent = self._received = 0
         self._waiting_since = 0.0
         # When this side was last heard of, and from when on its silence counts.
         self._heard = 0.0
@@ -322,7 +321,8 @@ class Client:
             self._open()
         silence_at = self._silent_since + HEARTBEAT_S * HEARTBEATS_MISSED_MAX
         is_ready = self._link.state is LinkState.READY
-        if is_ready and now >= silence_at:
+        # Where the key was refused, libzmq does not try again by itself.
+        if (is_ready and now >= silence_at) or self._link.state is LinkState.REFUSED:
             self._lose()
             return self._open_at
         if now >= self._ping_at:

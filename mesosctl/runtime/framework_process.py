@@ -2,7 +2,7 @@
 
 Rules: the state directory is locked for the life of the process: one queue has one scheduler. It
 has a key pair of its own, kept there, by which commands know it. Who may connect is the master's to
-say; a key that the master does not vouch for within a few seconds stays outside.
+say; a key that the master does not vouch for stays outside.
 """
 
 from __future__ import annotations

@@ -91,6 +91,8 @@ class Link:
         self.spread_s = 0.0
         # Handshakes that failed in a row; one alone may be a server that just went away.
         self.failures = 0
+        # Whether our key was turned down the last time that anybody looked at it.
+        self.is_refused = False
         # What the other side said of itself that explains why it does not answer.
         self.note = ""
 
@@ -254,8 +256,10 @@ class Link:
             elif event == _READY:
                 self.state = LinkState.READY
                 self.failures = 0
+                self.is_refused = False
             elif event == REFUSED:
                 self.state = LinkState.REFUSED
+                self.is_refused = True
                 self.failures += 1
             elif event & FAILED:
                 # A server that cannot read our greeting, because it is meant for another key, hangs

@@ -52,7 +52,7 @@ def check_link(link: Link, *, was_heard: bool) -> None:
     `was_heard`: the right one has answered there before. Then connections that end before they say
     anything are those of a proxy whose other side is away for a while, or of one that is starting.
     """
-    if link.state is LinkState.REFUSED:
+    if link.is_refused:
         raise Refused(
             f"{where(link)} does not know our key", "ask its operator for one: mesosctl keygen NAME"
         )

@@ -4,7 +4,8 @@ Rules:
 - Only CURVE is let in; the public key becomes the connection's User-Id, which is all that a message
   is ever attributed to.
 - Each domain has one authority: yes, no, or None for "not known yet", which is answered later by
-  `resolve`, or refused after UNDECIDED_S. A domain without an authority lets nobody in.
+  `resolve`. Without that the handshake times out, and whoever wanted it tries again; a refusal is
+  final for libzmq. A domain without an authority lets nobody in.
 - Server sockets enforce their domain, so a handler that is gone means that nobody gets in.
 """
 
@@ -18,8 +19,13 @@ import zmq
 from zmq.utils import z85
 
 ENDPOINT = "inproc://zeromq.zap.01"
-UNDECIDED_S = 5.0
-# Connections that wait for an authority; beyond it they are refused at once.
+# As long as a handshake may take (HANDSHAKE_MS): a refusal would be final for whoever gets it.
+UNDECIDED_S = 30.0
+_YES = (b"200", b"OK")
+_NO = (b"400", b"not an authorized key")
+# A passing failure: nothing is said to the other side, whose handshake times out.
+_NOT_NOW = (b"300", b"not known at present")
+# Connections that wait for an authority; beyond it they are sent away at once.
 UNDECIDED_MAX = 1000
 
 Authority = Callable[[str], bool | None]
@@ -70,7 +76,7 @@ class ZapHandler:
         envelope = frames[:4]
         domain = frames[4].decode("utf-8", "replace")
         if frames[7] != b"CURVE" or len(frames) != 9 or len(frames[8]) != 32:
-            self._reply(envelope, False, "")
+            self._reply(envelope, _NO)
             return
         key = z85.encode(frames[8]).decode("ascii")
         allowed = self.allows(domain, key)
@@ -78,32 +84,32 @@ class ZapHandler:
             until = time.monotonic() + UNDECIDED_S
             self._waiting.append(_Waiting(envelope, domain, key, until))
             return
-        self._reply(envelope, bool(allowed), key)
+        status = _NOT_NOW if allowed is None else _YES if allowed else _NO
+        self._reply(envelope, status, key)
 
     def resolve(self, key: str, allowed: bool, domain: str | None = None) -> None:
         """Answer the connections of `key` that wait for a decision (in `domain`, or in any)."""
         waiting, self._waiting = self._waiting, []
         for entry in waiting:
             if entry.key == key and domain in (None, entry.domain):
-                self._reply(entry.envelope, allowed, key)
+                self._reply(entry.envelope, _YES if allowed else _NO, key)
             else:
                 self._waiting.append(entry)
 
     def expire(self, now: float) -> None:
-        """Refuse those that waited too long; `now` in monotonic seconds."""
+        """Send those away that waited too long; `now` in monotonic seconds."""
         while self._waiting and self._waiting[0].until <= now:
             entry = self._waiting.pop(0)
-            self._reply(entry.envelope, False, entry.key)
+            self._reply(entry.envelope, _NOT_NOW)
 
     def deadline(self) -> float | None:
         """When `expire` has something to do."""
         return self._waiting[0].until if self._waiting else None
 
-    def _reply(self, envelope: list[bytes], allowed: bool, key: str) -> None:
-        status = (b"200", b"OK") if allowed else (b"400", b"not an authorized key")
-        if not allowed:
+    def _reply(self, envelope: list[bytes], status: tuple[bytes, bytes], key: str = "") -> None:
+        if status is not _YES:
             self.refused += 1
-        user = key.encode("ascii") if allowed else b""
+        user = key.encode("ascii") if status is _YES else b""
         try:
             self.socket.send_multipart([*envelope, *status, user, b""], zmq.NOBLOCK)
         except zmq.ZMQError:

@@ -60,11 +60,14 @@ class Lines:
         self.env.wait_for_framework()
         return part
 
-    def submit(self, name: str, seconds: float, *more: str, code: int = 0) -> str:
-        """Submit one task that notes what it does; the job's id."""
+    def words(self, name: str, seconds: float) -> list[str]:
+        """What to submit: one task that notes what it does."""
         size = ["--parsable", "-c", "0.5", "-m", "32M", "-n", name, "-o", "none", "-e", "none"]
-        command = [str(self.script), str(self.env.files), name, str(seconds), str(code)]
-        return self.env.ok("submit", *size, *more, "--", *command).strip()
+        return [*size, "--", str(self.script), str(self.env.files), name, str(seconds), "0"]
+
+    def submit(self, name: str, seconds: float) -> str:
+        """Submit such a task; the job's id."""
+        return self.env.ok("submit", *self.words(name, seconds)).strip()
 
     def notes(self, name: str) -> Notes:
         """What a task noted so far."""
@@ -156,6 +159,23 @@ def test_a_cut_line_is_made_again(lines: Lines, line: str) -> None:
     lines.ends_well(job, "cut")
 
 
+def test_a_framework_that_cannot_ask_who_somebody_is_turns_nobody_away(lines: Lines) -> None:
+    """It is started again while its master is away: a command that waits does so until both are."""
+    waiting = lines.env.popen("submit", "-W", *lines.words("kept", 20))
+    assert waiting.stdout is not None
+    job = waiting.stdout.readline().strip()
+    lines.runs("kept")
+    lines.to_framework.cut()
+    lines.framework.kill_nine()
+    lines.framework.restart()
+    # Longer than it waits for the master's verdict on a key.
+    lasts(8.0)
+    assert waiting.poll() is None, waiting.communicate()
+    lines.to_framework.resume()
+    lines.env.finish(waiting)
+    lines.ends_well(job, "kept")
+
+
 @pytest.mark.slow
 @WAYS
 def test_a_long_partition_of_an_agent_costs_no_task(lines: Lines, ways: tuple[str, ...]) -> None:
@@ -185,7 +205,7 @@ def test_a_long_partition_of_an_agent_costs_no_task(lines: Lines, ways: tuple[st
 def test_a_framework_that_was_cut_off_learns_what_happened(lines: Lines) -> None:
     """Its tasks end meanwhile; nobody else acknowledges that, and nothing is run again."""
     names = [f"t{number}" for number in range(4)]
-    jobs = [lines.submit(name, 5, code=0) for name in names]
+    jobs = [lines.submit(name, 5) for name in names]
     for name in names:
         lines.runs(name)
     lines.to_framework.hold()

@@ -362,6 +362,21 @@ def test_one_that_was_heard_before_is_waited_for_behind_a_proxy(serve: Serve, hu
         assert hub.wait(lambda: bool(ask.replies), 30.0)
 
 
+def test_a_refused_key_gets_in_once_it_is_on_the_list(serve: Serve, hub: Hub) -> None:
+    """Those who wait without asking for errors are not left behind, and hear of it if they ask."""
+    server = serve(done)
+    known: list[str] = []
+    server.loop.authority("test", lambda key: key in known)
+    client = connect(hub, server.address)
+    ask = client.ask(WhoIs("a"))
+    assert not hub.wait(lambda: bool(ask.replies), 1.0)
+    with pytest.raises(Refused, match="does not know our key"):
+        client.check()
+    known.append(CLIENT.public)
+    assert hub.wait(lambda: bool(ask.replies), 30.0)
+    client.check()
+
+
 def test_heartbeats_keep_a_long_wait_alive(
     serve: Serve, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

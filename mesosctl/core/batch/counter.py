@@ -116,9 +116,8 @@ class Counter:
             self.watches.drop(peer)
             effects.append(Close(peer))
         live = [self.sessions.key(peer) for peer in self.sessions.peers()]
-        for key, is_asked, held in self.keys.expire(live, now, self.driver.is_registered):
-            if is_asked:
-                effects.append(KeyDecided(key, False))
+        for held in self.keys.expire(live, now, self.driver.is_registered):
+            # A connection that waits for the verdict ends without one, and is tried again.
             error = PeerError("unavailable", "the master does not say who this key is")
             for request in held:
                 effects += self.clients.refuse(request.peer, request.seq, error)

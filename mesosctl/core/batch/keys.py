@@ -5,7 +5,7 @@ Rules:
   session are asked for again before that, so that a revoked key loses its session, too.
 - While the master is away the last answers stay valid for sessions that exist: a revocation could
   not have been heard of, and waiting commands must survive a restart of the master. A key that is
-  not known is not let in then.
+  not known is not let in then, nor refused.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from mesosctl.protocol.messages.base import Message
 
 KEY_KEPT_S = 60.0
 KEY_REFRESH_S = 30.0
-# A connection waits so long for the verdict on its key.
+# A request waits so long for the verdict on its key; then it is refused for the time being.
 KEY_ANSWER_S = 5.0
+# A connection waits longer: it would take a refusal for final. Its handshake ends at this time.
+KEY_DECIDE_S = 30.0
 # Keys of strangers must not make us flood the master with questions.
 QUESTIONS_MAX = 200
 # Requests that wait for the verdict on their key, for each key.
@@ -60,7 +62,8 @@ class _Known:
 @dataclass(slots=True)
 class _Question:
     until: float
-    decide: bool = False
+    # Set when a connection waits, too.
+    decide_until: float | None = None
     held: list[HeldRequest] = field(default_factory=list)
 
 
@@ -92,13 +95,15 @@ class KeyBook:
     def decide(self, key: str, now: Now) -> None:
         """A connection waits for the verdict on `key`; too many at once wait in vain."""
         if key in self._open or len(self._open) < QUESTIONS_MAX:
-            self.ask(key, now).decide = True
+            self.ask(key, now).decide_until = now.mono + KEY_DECIDE_S
 
     def hold(self, key: str, request: HeldRequest, now: Now) -> bool:
         """Keep a request until its key is known; False when too many wait already."""
         question = self.ask(key, now)
         if len(question.held) >= HELD_MAX:
             return False
+        if not question.held:
+            question.until = now.mono + KEY_ANSWER_S
         question.held.append(request)
         return True
 
@@ -115,21 +120,23 @@ class KeyBook:
         question = self._open.pop(key, None)
         if self._refresh_at is None:
             self._refresh_at = now.mono + KEY_REFRESH_S
-        return (question.decide, question.held) if question else (False, [])
+        if question is None:
+            return False, []
+        return question.decide_until is not None, question.held
 
-    def expire(
-        self, live: Iterable[str], now: Now, is_connected: bool
-    ) -> list[tuple[str, bool, list[HeldRequest]]]:
+    def expire(self, live: Iterable[str], now: Now, is_connected: bool) -> list[list[HeldRequest]]:
         """Give up unanswered questions, and ask again about keys with sessions.
 
-        Answers (key, whether a connection waits, requests that waited) for what is given up.
+        Answers the requests that waited for what is given up.
         """
         given_up = []
         for key, question in list(self._open.items()):
-            if now.mono >= question.until:
+            if now.mono >= question.until and question.held:
+                given_up.append(question.held)
+                question.held = []
+            if now.mono >= (question.decide_until or 0.0) and now.mono >= question.until:
                 del self._open[key]
                 self.to_ask.pop(key, None)
-                given_up.append((key, question.decide, question.held))
         if self._refresh_at is not None and now.mono >= self._refresh_at:
             self._refresh(dict.fromkeys(live), now, is_connected)
         return given_up
@@ -144,7 +151,10 @@ class KeyBook:
 
     def deadline(self) -> float | None:
         """When `expire` has something to do."""
-        times = [question.until for question in self._open.values()]
+        times = [
+            question.until if question.held else max(question.until, question.decide_until or 0.0)
+            for question in self._open.values()
+        ]
         if self._refresh_at is not None:
             times.append(self._refresh_at)
         return min(times, default=None)

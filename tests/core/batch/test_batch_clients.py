@@ -330,11 +330,23 @@ def test_a_connection_waits_for_the_masters_verdict(world: World) -> None:
 
 
 def test_a_master_that_is_silent_keeps_strangers_out(world: World) -> None:
-    """No verdict is a no."""
+    """Without a verdict nobody is let in, nor refused: that would be final for who is refused."""
     world.run(KeyAsked("key-alice"))
     world.take(WhoIs)
-    world.advance(5.5)
-    assert world.decided() == [KeyDecided("key-alice", False)]
+    world.advance(20)
+    assert world.decided() == []
+    world.master(PrincipalIs(1, "key-alice", ALICE))
+    assert world.decided() == [KeyDecided("key-alice", True)]
+
+
+def test_a_connection_that_waited_in_vain_is_asked_about_again(world: World) -> None:
+    """Its handshake has ended by then; the next one begins from the beginning."""
+    world.run(KeyAsked("key-alice"))
+    world.take(WhoIs)
+    world.advance(31)
+    world.run(KeyAsked("key-alice"))
+    world.take(WhoIs)
+    assert world.decided() == []
 
 
 def test_a_revoked_key_loses_its_session(world: World) -> None:
