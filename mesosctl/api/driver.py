@@ -171,9 +171,10 @@ class Driver:
         kill = TaskKill(TaskId(task_id), agent_id, grace_s, signum)
         self._machine.do(self._machine.driver.kill((kill,)))
 
-    def reconcile(self, tasks: Sequence[tuple[TaskId, AgentId]]) -> None:
-        """Ask for the state of tasks; answers come as `status`."""
-        self._machine.do(self._machine.driver.reconcile(tasks))
+    def reconcile(self, tasks: Sequence[tuple[TaskId, AgentId]] | None = None) -> None:
+        """Ask for the state of tasks, or of all that the master knows; answers come as `status`."""
+        driver = self._machine.driver
+        self._machine.do(driver.reconcile_all() if tasks is None else driver.reconcile(tasks))
 
     def teardown(self) -> None:
         """End the framework with all its tasks, and `run`."""

@@ -289,6 +289,10 @@ class FrameworkDriver:
         tasks = tuple(TaskRef(task_id, agent_id) for task_id, agent_id in refs)
         return self._session.send(Reconcile(tasks))
 
+    def reconcile_all(self) -> list[Effect]:
+        """Ask for every task of this framework that the master knows, also unexpected ones."""
+        return self._session.send(Reconcile(())) if self.is_registered else []
+
     def admit(self, request: str, task_id: TaskId, agent_id: AgentId, key: str) -> list[Effect]:
         """Have an agent let `key` at the streams of a task; answered by AdmissionAnswered."""
         if not self.is_registered:

@@ -37,21 +37,42 @@ class LeaseDeeds:
 
     def attach(self) -> None:
         """Join the loop."""
-        self._loop.on_effect(GuardLease, self._guard)
-        self._loop.on_effect(RenewGuard, self._renew)
-        self._loop.on_effect(UnguardLease, self._unguard)
-        self._loop.on_effect(WakeAt, self._wake_at)
+        self._loop.on_effect(GuardLease, self.carry_out)
+        self._loop.on_effect(RenewGuard, self.carry_out)
+        self._loop.on_effect(UnguardLease, self.carry_out)
+        self._loop.on_effect(WakeAt, self.carry_out)
+
+    def carry_out(self, effect: GuardLease | RenewGuard | UnguardLease | WakeAt) -> None:
+        """Do what one of these effects wants."""
+        match effect:
+            case GuardLease():
+                self._guard(effect)
+            case RenewGuard(renewed_at=renewed_at):
+                self._renewed_at = renewed_at
+                self._tell({"renewed_at": renewed_at})
+            case UnguardLease(container=container):
+                self._leases.pop(container, None)
+                self._tell({"unguard": container})
+            case WakeAt(boot=boot):
+                self._wake_at(boot)
+
+    def close(self) -> None:
+        """Let the guard go; it stays for as long as anything that it guards is alive."""
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            os.close(self._pidfd)
+            self._pipe = -1
 
     @property
     def guard_pid(self) -> int:
         """The guard's process; 0 before the first lease."""
         return self._pid
 
-    def _wake_at(self, effect: WakeAt) -> None:
+    def _wake_at(self, boot: float) -> None:
         if self._timer < 0:
             self._timer = rawcalls.timerfd_boottime()
             self._loop.watch_fd(self._timer, self._woken)
-        rawcalls.timerfd_set(self._timer, effect.boot)
+        rawcalls.timerfd_set(self._timer, boot)
 
     def _woken(self) -> list[Event]:
         try:
@@ -66,14 +87,6 @@ class LeaseDeeds:
         self._renewed_at = effect.renewed_at
         told = {"guard": effect.container, "lease_s": effect.lease_s}
         self._tell({**told, "renewed_at": effect.renewed_at})
-
-    def _renew(self, effect: RenewGuard) -> None:
-        self._renewed_at = effect.renewed_at
-        self._tell({"renewed_at": effect.renewed_at})
-
-    def _unguard(self, effect: UnguardLease) -> None:
-        self._leases.pop(effect.container, None)
-        self._tell({"unguard": effect.container})
 
     def _tell(self, told: dict[str, object]) -> None:
         """Tell the guard; one that cannot be told is replaced, and the new one knows it all."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ from mesosctl.protocol.messages.framework import (
     Accept,
     Admit,
     Admitted,
+    AgentChanged,
     Decline,
     Offers,
     Subscribe,
@@ -42,6 +44,7 @@ from mesosctl.protocol.messages.framework import (
     Suppress,
     Teardown,
 )
+from mesosctl.protocol.messages.session import Ping, Pong
 from mesosctl.protocol.messages.streams import (
     ReadStream,
     StdinTaken,
@@ -315,3 +318,23 @@ def test_streams_that_are_lost_for_good_do_not_hold_the_end_back_for_ever() -> N
     shell.advance(5)
     assert shell.exit_code() == 3
     assert any("rest of the output" in note.text for note in shell.did(Note))
+
+
+def test_a_lease_that_ran_out_is_the_end_of_run() -> None:
+    """What it printed cannot be taken back, so nothing is started anew: it is lost, in time."""
+    shell = Shell()
+    shell.machine._task = replace(shell.machine._task, lease_s=30.0)
+    task = shell.launch()
+    shell.tell("master", AgentChanged(AgentId("A1"), "a1", "unreachable"))
+    assert "lost in 40 s" in shell.did(Note)[0].text
+    while shell.time_s < 60.0:
+        shell.advance(1.0)
+        for _ in shell.heard(Ping):
+            if shell.sent["master"]:
+                shell.tell("master", Pong())
+        if stops := shell.did(Stop):
+            assert [stop.exit_code for stop in stops] == [125]
+            break
+    assert 40.0 <= shell.time_s <= 48.0
+    assert any("--lost-after" in note.text for note in shell.did(Note))
+    assert task == "run.1"

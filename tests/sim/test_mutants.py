@@ -16,6 +16,7 @@ from mesosctl.core.agent import AgentMachine
 from mesosctl.core.agent.executors import Executors
 from mesosctl.core.agent.reaping import Reaper
 from mesosctl.core.agent.tasks import Phase, Tasks
+from mesosctl.core.batch import updates
 from mesosctl.core.batch.clients import Clients
 from mesosctl.core.batch.queue import Queue
 from mesosctl.core.batch.records import CANCELS
@@ -318,9 +319,16 @@ def id_from_master(patch: Patch) -> None:
     patch.setattr(AgentMachine, "__init__", init)
 
 
+def lease_ends_early(patch: Patch) -> None:
+    """The framework starts another attempt long before the lease of the first is over."""
+    patch.setattr(updates, "LEASE_SLACK_SHARE", -1.0)
+    patch.setattr(updates, "LEASE_SLACK_S", 0.0)
+
+
 # Each with the first seed that finds it as plans are drawn today: it is tried before all others,
 # so that the tests are quick.
 MUTANTS = {
+    lease_ends_early: 20,
     id_from_master: 111,
     offer_stays: 1,
     intent_not_kept: 1,

@@ -176,8 +176,11 @@ class BatchMachine:
 
     def _told_by_master(self, event: DriverEvent, now: Now) -> list[Effect]:
         match event:
-            case Registered(framework_id=framework_id):
-                return self._registered(framework_id, now)
+            case Registered(framework_id=framework_id, first=first):
+                # What runs in our name and is on no list of ours (a queue that was restored from
+                # its backup, say) nobody else would ever end.
+                strays = self.driver.reconcile_all() if first else []
+                return [*self._registered(framework_id, now), *strays]
             case StatusArrived(updates=updates):
                 self.updates.take(updates, self.driver.framework_id, now)
                 return []

@@ -35,8 +35,12 @@ from mesosctl.protocol.messages.framework import (
     Subscribe,
     Subscribed,
     Suppress,
+    TaskRef,
     Teardown,
 )
+
+# All tasks of a framework may be more than one frame holds.
+UPDATES_PER_MESSAGE = 1_000
 
 
 def on_subscribe(state: MasterState, peer: str, message: Subscribe, now: Now) -> list[Effect]:
@@ -248,11 +252,12 @@ def on_acknowledge(state: MasterState, peer: str, message: Acknowledge, now: Now
 
 
 def on_reconcile(state: MasterState, peer: str, message: Reconcile, now: Now) -> list[Effect]:
-    """Tell what is known of the tasks; of what cannot be known yet, say nothing."""
+    """Tell what is known of the tasks, or of all; of what cannot be known yet, say nothing."""
     framework = state.frameworks[state.framework_of_peer[peer]]
     framework_id = framework.info.framework_id
     updates: list[StatusUpdate] = []
-    for ref in message.tasks:
+    known = [TaskRef(task.task_id, task.agent_id) for task in framework.tasks.values()]
+    for ref in message.tasks or known:
         task = framework.tasks.get(ref.task_id)
         if task is None:
             unknown = _unknown_task(state, framework_id, ref.task_id, ref.agent_id, now)
@@ -262,7 +267,11 @@ def on_reconcile(state: MasterState, peer: str, message: Reconcile, now: Now) ->
             updates.append(task.update)
         if task.update is None or is_unreachable(state, task.agent_id):
             updates += _as_known(state, task, now)
-    return state.send(peer, StatusUpdates(tuple(updates))) if updates else []
+    effects: list[Effect] = []
+    for start in range(0, len(updates), UPDATES_PER_MESSAGE):
+        part = tuple(updates[start : start + UPDATES_PER_MESSAGE])
+        effects += state.send(peer, StatusUpdates(part))
+    return effects
 
 
 def _as_known(state: MasterState, task: TaskRecord, now: Now) -> list[StatusUpdate]:

@@ -68,7 +68,10 @@ class TaskRef:
 @message("reconcile")
 @dataclass(frozen=True, slots=True)
 class Reconcile(Message):
-    """What is the state of these tasks? "Not known yet" is no answer at all, never "lost"."""
+    """What is the state of these tasks? "Not known yet" is no answer at all, never "lost".
+
+    None named: of all tasks of this framework that the master knows.
+    """
 
     tasks: tuple[TaskRef, ...]
 

@@ -38,7 +38,14 @@ from mesosctl.protocol.envelope import Envelope
 from mesosctl.protocol.messages.agent import Acknowledge, StatusUpdates
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.batch import JobAccepted, SubmitJob
-from mesosctl.protocol.messages.framework import Accept, Offers, Revive, Subscribe, Subscribed
+from mesosctl.protocol.messages.framework import (
+    Accept,
+    Offers,
+    Reconcile,
+    Revive,
+    Subscribe,
+    Subscribed,
+)
 from mesosctl.protocol.messages.query import PrincipalIs, WhoIs
 from mesosctl.protocol.messages.session import Ping, Pong
 
@@ -67,6 +74,7 @@ class World:
         self.effects: list[Effect] = []
         self.stopped: Stop | None = None
         self.pinged = False
+        self.asked_for_all = 0
         self.master_answers = True
         self.passes = 0
         self.dies_before_sending = self.dies_after_sending = -1
@@ -123,6 +131,9 @@ class World:
                         self.master_session, self.master_seq = again.session, 0
                     if isinstance(again.message, Ping):
                         self.pinged = True
+                        return
+                    if again.message == Reconcile(()):
+                        self.asked_for_all += 1
                         return
                 self.mail.setdefault(peer, []).append(again.message)
             case Stop():

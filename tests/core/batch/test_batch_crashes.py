@@ -208,3 +208,11 @@ def test_a_kill_holds_whenever_the_framework_dies() -> None:
         (job,) = again.machine.queue.jobs.values()
         assert job.has_ended() and not cluster.running
         assert job.exit_code == 143 and job.cancelled
+
+
+def test_what_runs_and_is_on_no_list_is_ended(world: World) -> None:
+    """A queue that was restored from its backup knows nothing of what came after it."""
+    assert world.asked_for_all == 1
+    stray = world.update("7.0.1", TaskState.RUNNING, uuid="", reason=Reason.RECONCILED)
+    world.master(StatusUpdates((stray,)))
+    assert [kill.task_id for kill in world.take(KillTasks).kills] == ["7.0.1"]

@@ -374,3 +374,16 @@ def test_a_master_without_a_child_stops_at_once(cluster: Any) -> None:
 
     cluster.framework("other")
     assert [type(effect) for effect in _signal(cluster)] == [Stop]
+
+
+def test_a_framework_may_ask_for_everything_that_the_master_knows(cluster: Any) -> None:
+    """What it has forgotten it cannot name."""
+    agent = cluster.agent("a1")
+    one, two = cluster.framework("one"), cluster.framework("two")
+    launch(cluster, agent, one, "t1", "t2")
+    agent.update(one.driver.framework_id, "t1", TaskState.RUNNING)
+    one.told.clear()
+    one.do(one.driver.reconcile_all())
+    assert sorted(one.states()) == [("t1", TaskState.RUNNING), ("t2", TaskState.STAGING)]
+    two.do(two.driver.reconcile_all())
+    assert two.states() == []
