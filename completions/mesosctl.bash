@@ -41,6 +41,10 @@ _mesosctl()
             " wait") path=wait ;;
             " kill") path=kill ;;
             " agents") path=agents ;;
+            " drain") path=drain ;;
+            " undrain") path=undrain ;;
+            " deactivate") path=deactivate ;;
+            " gone") path=gone ;;
             " frameworks") path=frameworks ;;
             " offers") path=offers ;;
             " roles") path=roles ;;
@@ -179,9 +183,13 @@ _mesosctl_kind()
         kill\ --grace) kind="any" ;;
         kill\ --state) kind="any" ;;
         kill\ --reason) kind="any" ;;
-        agents\ --state) kind="registered unreachable" ;;
+        agents\ --state) kind="registered unreachable draining drained deactivated gone" ;;
         agents\ -o|agents\ --output) kind="table wide json jsonl csv name" ;;
         agents\ --fields) kind="any" ;;
+        drain\ --deadline) kind="any" ;;
+        drain\ --reason) kind="any" ;;
+        deactivate\ --reason) kind="any" ;;
+        gone\ --reason) kind="any" ;;
         frameworks\ --teardown) kind="any" ;;
         frameworks\ -o|frameworks\ --output) kind="table wide json jsonl csv name" ;;
         frameworks\ --fields) kind="any" ;;
@@ -222,7 +230,11 @@ _mesosctl_options()
         logs) echo "-f --follow --out --err --all -n --lines --tag --attempt --exit-code" ;;
         wait) echo "--timeout --progress" ;;
         kill) echo "-s --signal --grace --state --reason -y --yes --json" ;;
-        agents) echo "--state -o --output --json --fields" ;;
+        agents) echo "--state -a --all -o --output --json --fields" ;;
+        drain) echo "--deadline --reason --wait --json" ;;
+        undrain) echo "--json" ;;
+        deactivate) echo "--reason --json" ;;
+        gone) echo "--reason -y --yes --json" ;;
         frameworks) echo "--teardown -o --output --json --fields" ;;
         offers) echo "-o --output --json --fields" ;;
         roles) echo "-o --output --json --fields" ;;
@@ -238,7 +250,7 @@ _mesosctl_options()
 _mesosctl_words()
 {
     case $1 in
-        "") echo "master agent framework local submit run jobs tasks status logs wait kill agents frameworks offers roles config keygen completion help version" ;;
+        "") echo "master agent framework local submit run jobs tasks status logs wait kill agents drain undrain deactivate gone frameworks offers roles config keygen completion help version" ;;
         master) echo "any" ;;
         agent) echo "any" ;;
         framework) echo "any" ;;
@@ -252,6 +264,10 @@ _mesosctl_words()
         wait) echo "any" ;;
         kill) echo "any" ;;
         agents) echo "any" ;;
+        drain) echo "any" ;;
+        undrain) echo "any" ;;
+        deactivate) echo "any" ;;
+        gone) echo "any" ;;
         frameworks) echo "any" ;;
         offers) echo "any" ;;
         roles) echo "any" ;;
@@ -265,7 +281,7 @@ _mesosctl_words()
         config-check) echo "any" ;;
         keygen) echo "any" ;;
         completion) echo "bash zsh fish" ;;
-        help) echo "master agent framework local submit run jobs tasks status logs wait kill agents frameworks offers roles config keygen completion help version values states exit-codes environment files" ;;
+        help) echo "master agent framework local submit run jobs tasks status logs wait kill agents drain undrain deactivate gone frameworks offers roles config keygen completion help version values states exit-codes environment files" ;;
         version) echo "any" ;;
     esac
 }

@@ -96,6 +96,11 @@ ENV_BYTES_MAX = 1024 * 1024
 ENV_VALUE_BYTES_MAX = 128 * 1024
 ENV_ENTRIES_MAX = 10_000
 NAME_BYTES_MAX = 128
+# Why an operator or a user did something: one line that others read.
+REASON_CHARS_MAX = 200
+# The longest deadline of a drain. It is the one decision that reads the wall clock: the deadline
+# has to survive the master, and a new process has no other clock in common with the old one.
+DRAIN_MAX_S = 365 * 86_400.0
 # Tasks that one ACCEPT carries, so that it stays one frame.
 ACCEPT_TASKS_MAX = 1_000
 

@@ -11,6 +11,7 @@ from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import Command, StatusUpdate, TaskInfo, TaskState
 from mesosctl.protocol.messages.agent import TaskKill
+from mesosctl.protocol.messages.maintenance import InverseOffer
 
 __all__ = [
     "AgentId",
@@ -18,6 +19,7 @@ __all__ = [
     "Demand",
     "Driver",
     "FrameworkId",
+    "InverseOffer",
     "Offer",
     "OfferId",
     "Resources",

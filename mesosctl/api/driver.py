@@ -19,6 +19,8 @@ from mesosctl.core.driver import (
     Disconnected,
     DriverEvent,
     FrameworkDriver,
+    InverseOffersArrived,
+    InverseOffersRescinded,
     OffersArrived,
     OffersRescinded,
     Registered,
@@ -42,6 +44,7 @@ from mesosctl.model.cluster import Demand, FrameworkInfo, Offer
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesosctl.model.tasks import StatusUpdate, TaskInfo
 from mesosctl.protocol.messages.agent import TaskKill
+from mesosctl.protocol.messages.maintenance import InverseOffer
 from mesosctl.runtime.ids import new_id
 from mesosctl.runtime.loop import Loop
 from mesosctl.runtime.masters import link_to_master
@@ -73,7 +76,21 @@ class Scheduler:
         """A task took a step; it is acknowledged when this returns."""
 
     def agent_moved(self, driver: Driver, agent_id: AgentId, name: str, state: str) -> None:
-        """An agent that runs our tasks became `unreachable`, `registered` or `removed`."""
+        """An agent that runs our tasks became `unreachable`, `registered` or `gone`.
+
+        Tasks on an agent that an operator declared gone are over; `status` tells of each.
+        """
+
+    def inverse_offers(self, driver: Driver, offers: Sequence[InverseOffer]) -> None:
+        """Agents that run our tasks are to be emptied by an operator.
+
+        What is left there `deadline_s` seconds from now is ended, with the reason `Drained`; None
+        means that it may finish. Nothing new is offered there. Tell the operator with
+        `driver.answer_inverse` whether it will be empty in time; it is only shown.
+        """
+
+    def inverse_rescinded(self, driver: Driver, offer_ids: Sequence[OfferId]) -> None:
+        """These agents stay after all, or are asked back anew on other terms."""
 
     def failed(self, driver: Driver, code: str, message: str) -> None:
         """The master refuses the framework, or has removed it; `run` ends with 5."""
@@ -150,6 +167,14 @@ class Driver:
         """Give offers back; what they hold is not offered again for `refuse_s` seconds."""
         ids = [offer.offer_id for offer in offers]
         self._machine.do(self._machine.driver.decline(ids, refuse_s))
+
+    def answer_inverse(
+        self, accepted: Sequence[InverseOffer] = (), declined: Sequence[InverseOffer] = ()
+    ) -> None:
+        """Tell operators that agents will be left in time, or will not."""
+        yes = [offer.inverse_offer_id for offer in accepted]
+        no = [offer.inverse_offer_id for offer in declined]
+        self._machine.do(self._machine.driver.answer_inverse(yes, no))
 
     def revive(self, demand: Demand | None = None) -> None:
         """Want offers (again) at once, whatever was declined; `demand` says how much."""
@@ -244,6 +269,10 @@ class _Machine:
                 self.do(self.driver.acknowledge(updates))
             case AgentMoved(agent_id=agent_id, name=name, state=state):
                 scheduler.agent_moved(owner, agent_id, name, state)
+            case InverseOffersArrived(offers=asked):
+                scheduler.inverse_offers(owner, asked)
+            case InverseOffersRescinded(inverse_offer_ids=void):
+                scheduler.inverse_rescinded(owner, void)
             case SubscriptionFailed(code=code, message=message):
                 scheduler.failed(owner, code, message)
                 self.do([Stop(5, message)])

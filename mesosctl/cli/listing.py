@@ -6,6 +6,7 @@ and shown as one.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mesosctl.cli.output import Column
@@ -85,6 +86,8 @@ JOB_COLUMNS = (
     Column("cpu_s", "cpu time", kind="duration", wide=True),
     Column("command", "command", wide=True),
     Column("note", "note", wide=True),
+    Column("draining", "draining", kind="number", hidden=True),
+    Column("ends_by", "ends by", kind="time", hidden=True),
 )
 
 TASK_COLUMNS = (
@@ -97,6 +100,7 @@ TASK_COLUMNS = (
     Column("job", "job", hidden=True),
     Column("index", "index", kind="number", hidden=True),
     Column("reason", "reason"),
+    Column("ends_by", "ends by", kind="time", wide=True),
     Column("signal", "signal", kind="number", wide=True),
     Column("duration", "time", kind="duration"),
     Column("cpu_s", "cpu time", kind="duration"),
@@ -113,6 +117,13 @@ TASK_COLUMNS = (
     Column("again_at", "again", kind="time", hidden=True),
     Column("message", "message", wide=True),
 )
+
+
+def task_columns(tasks: list[TaskView]) -> tuple[Column, ...]:
+    """The columns for these tasks: when one is ended because its agent is drained, where one is."""
+    if not any(task.ends_by is not None for task in tasks):
+        return TASK_COLUMNS
+    return tuple([replace(c, wide=False) if c.key == "ends_by" else c for c in TASK_COLUMNS])
 
 
 def _between(begin: float | None, end: float | None) -> float | None:
@@ -141,6 +152,8 @@ def job_row(job: JobView) -> dict[str, Any]:
         "cpu_s": job.cpu_s,
         "command": job.command,
         "note": job.note,
+        "draining": job.draining,
+        "ends_by": job.ends_by,
     }
 
 
@@ -159,6 +172,7 @@ def task_row(task: TaskView) -> dict[str, Any]:
         "job": task.job,
         "index": task.index,
         "reason": task.reason,
+        "ends_by": task.ends_by,
         "signal": task.signal,
         "duration": _between(task.started, task.ended),
         "cpu_s": cpu_s,

@@ -40,6 +40,14 @@ from mesosctl.protocol.messages.framework import (
     TaskRef,
     Teardown,
 )
+from mesosctl.protocol.messages.maintenance import (
+    AgentsWithheld,
+    AnswerInverseOffers,
+    InverseOffer,
+    InverseOffers,
+    RescindInverseOffers,
+    WithheldAgent,
+)
 
 
 class DriverEvent:
@@ -84,11 +92,32 @@ class StatusArrived(DriverEvent):
 
 @dataclass(frozen=True, slots=True)
 class AgentMoved(DriverEvent):
-    """An agent became `unreachable`, `registered` again, or was `removed`."""
+    """An agent became `unreachable`, `registered` again, or was declared `gone`."""
 
     agent_id: AgentId
     name: str
     state: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentsHeldBack(DriverEvent):
+    """What operators decided of these agents: nothing is offered of them, or they are again."""
+
+    agents: tuple[WithheldAgent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InverseOffersArrived(DriverEvent):
+    """Agents that run our tasks are wanted back; see `answer_inverse`."""
+
+    offers: tuple[InverseOffer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InverseOffersRescinded(DriverEvent):
+    """These are void: the agents stay, or are asked back on other terms."""
+
+    inverse_offer_ids: tuple[OfferId, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +166,7 @@ class FrameworkDriver:
         self.info = info
         self.link = link
         self.offers: dict[OfferId, Offer] = {}
+        self.inverse_offers: dict[OfferId, InverseOffer] = {}
         self._suppressed = suppressed
         self._demand = demand
         self._session = ClientSession(link, self._hello, self._session_lost, new_id)
@@ -170,6 +200,7 @@ class FrameworkDriver:
 
     def _session_lost(self, now: Now) -> list[Effect]:
         self.offers.clear()
+        self.inverse_offers.clear()
         self._lost = True
         return []
 
@@ -210,6 +241,15 @@ class FrameworkDriver:
                 return [StatusArrived(updates)]
             case AgentChanged(agent_id=agent_id, name=name, state=state):
                 return [AgentMoved(agent_id, name, state)]
+            case AgentsWithheld(agents=agents):
+                return [AgentsHeldBack(agents)]
+            case InverseOffers(offers=asked):
+                self.inverse_offers.update({one.inverse_offer_id: one for one in asked})
+                return [InverseOffersArrived(asked)]
+            case RescindInverseOffers(inverse_offer_ids=void):
+                for offer_id in void:
+                    self.inverse_offers.pop(offer_id, None)
+                return [InverseOffersRescinded(void)]
             case Admitted(request=request, address=address, public_key=key, problem=problem):
                 return [AdmissionAnswered(request, address, key, problem)]
             case FrameworkError(code=code, message=text):
@@ -249,6 +289,14 @@ class FrameworkDriver:
         """Give offers back; nothing contained in them is offered again for `refuse_s` seconds."""
         known = self._take(offer_ids)
         return self._session.send(Decline(known, refuse_s)) if known else []
+
+    def answer_inverse(
+        self, accepted: Sequence[OfferId] = (), declined: Sequence[OfferId] = ()
+    ) -> list[Effect]:
+        """Say whether we will have left agents in time; operators are shown it, and no more."""
+        if not self.is_registered or not (accepted or declined):
+            return []
+        return self._session.send(AnswerInverseOffers(tuple(accepted), tuple(declined)))
 
     def _take(self, offer_ids: Sequence[OfferId]) -> tuple[OfferId, ...]:
         return tuple(

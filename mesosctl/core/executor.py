@@ -39,7 +39,8 @@ from mesosctl.core.machine import (
 )
 from mesosctl.core.session import ClientSession
 from mesosctl.limits import EXECUTOR_IDLE_S, EXECUTOR_RECONNECT_S, HEARTBEAT_S
-from mesosctl.model.ids import AgentId, ExecutorId, FrameworkId
+from mesosctl.model.ids import AgentId, ExecutorId, FrameworkId, TaskId
+from mesosctl.model.tasks import Reason
 from mesosctl.protocol.messages.agent import (
     Acknowledge,
     ExecutorRegistered,
@@ -49,6 +50,7 @@ from mesosctl.protocol.messages.agent import (
     RunTasks,
     ShutdownExecutor,
     StatusUpdates,
+    TaskKill,
 )
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.streams import WriteStdin
@@ -242,7 +244,7 @@ class ExecutorMachine:
                 self._lost_at = None
                 return self._lives.repeat_stdin()
             case ShutdownExecutor():
-                return self._shutdown(message.grace_s, now)
+                return self._shutdown(message.grace_s, now, message.reason)
             case _:
                 return [Log("warning", f"the agent sent an unexpected {message.kind}")]
 
@@ -267,10 +269,12 @@ class ExecutorMachine:
         effects = self._lives.end_leases(now)
         return effects + self._lives.leases.renew(renewed_at, now)
 
-    def _shutdown(self, grace_s: float | None, now: Now) -> list[Effect]:
+    def _shutdown(
+        self, grace_s: float | None, now: Now, reason: Reason = Reason.KILL_REQUESTED
+    ) -> list[Effect]:
         """End every task and then this process. Asked again, it can only come sooner."""
         self._stopping = True
-        return self._lives.kill_all(grace_s, now)
+        return self._lives.kill_all(TaskKill(TaskId(""), grace_s=grace_s, reason=reason), now)
 
 
 def _since(known: float | None, holds: bool, now: Now) -> float | None:

@@ -5,7 +5,7 @@ of them. The machine in executor.py owns the conversation with the agent and the
 
 Rules:
 - Nothing of a task is alive when its terminal update is made.
-- A kill that is repeated can only come sooner.
+- A kill that is repeated can only come sooner; who asked first is why.
 - A task id that is known, until the agent has taken its end, is never started again.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from mesosctl.core.executor_effects import (
     ContainerBusy,
@@ -35,7 +36,7 @@ from mesosctl.core.executor_effects import (
 from mesosctl.core.executor_leases import Leases
 from mesosctl.core.executor_removals import Removals
 from mesosctl.core.executor_stdin import StdinFlow
-from mesosctl.core.executor_task import SIGTERM, Phase, Step, Task, classify, update
+from mesosctl.core.executor_task import SIGTERM, Phase, Step, Task, classify, ending, update
 from mesosctl.core.executor_updates import Updates
 from mesosctl.core.machine import Effect, NewId, Now
 from mesosctl.errors import require
@@ -239,13 +240,15 @@ class TaskLives:
             running = task.phase is Phase.RUNNING
             return [SignalContainer(container, kill.signum)] if running else []
         grace_s = task.launch.task.grace_s if kill.grace_s is None else kill.grace_s
+        if task.cause != "kill":
+            task.kill_reason = (kill.reason, kill.text)
         return self._kill(container, task, min(max(0.0, grace_s), KILL_GRACE_MAX_S), now)
 
-    def kill_all(self, grace_s: float | None, now: Now) -> list[Effect]:
-        """Step every task; `grace_s` None: each with its own."""
+    def kill_all(self, asked: TaskKill, now: Now) -> list[Effect]:
+        """Step every task, as `asked` of one; a grace of None: each with its own."""
         effects: list[Effect] = []
         for task in list(self._tasks.values()):
-            effects += self.kill(TaskKill(task.launch.task.task_id, grace_s=grace_s), now)
+            effects += self.kill(replace(asked, task_id=task.launch.task.task_id), now)
         return effects
 
     def _kill(self, container: str, task: Task, grace_s: float, now: Now) -> list[Effect]:
@@ -267,8 +270,7 @@ class TaskLives:
 
     def _begin_kill(self, container: str, task: Task, grace_s: float, now: Now) -> list[Effect]:
         task.cause = "kill"
-        text = "ending on request"
-        self._report(task, Step(TaskState.KILLING, Reason.KILL_REQUESTED, text), now)
+        self._report(task, ending(task), now)
         if grace_s <= 0:
             return self._kill_now(container, task, now)
         task.kill_due = now.mono + grace_s

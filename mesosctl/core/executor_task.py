@@ -12,7 +12,7 @@ from enum import Enum, auto
 from mesosctl.core.executor_effects import ContainerEmptied, LaunchFailed
 from mesosctl.core.executor_stdin import StdinFlow
 from mesosctl.model.ids import FrameworkId
-from mesosctl.model.tasks import Reason, StatusUpdate, TaskState, Usage
+from mesosctl.model.tasks import ELSEWHERE, Reason, StatusUpdate, TaskState, Usage
 from mesosctl.protocol.messages.agent import ExecutorLaunch
 
 SIGKILL = 9
@@ -24,6 +24,19 @@ _SIGNAL_NAMES = {
     10: "USR1", 11: "SEGV", 12: "USR2", 13: "PIPE", 14: "ALRM", 15: "TERM", 24: "XCPU", 25: "XFSZ",
 }  # fmt: skip
 # Numbers of Linux on every machine it is run on today but MIPS, Alpha, SPARC and PA-RISC.
+
+
+# What is said of a task that is being ended, and that was, by the reason of the kill.
+ENDING = {
+    Reason.KILL_REQUESTED: "ending on request",
+    Reason.DRAINED: "ending because its agent is drained",
+    Reason.AGENT_GONE: "ending because its agent was declared gone",
+}
+ENDED = {
+    Reason.KILL_REQUESTED: "killed on request",
+    Reason.DRAINED: "ended because its agent is drained",
+    Reason.AGENT_GONE: "ended because its agent was declared gone",
+}
 
 
 class Phase(Enum):
@@ -46,6 +59,7 @@ class Task:
     started_at: float | None = None
     # Which of kill, time, memory and lease was acted upon first; "" for none.
     cause: str = ""
+    kill_reason: tuple[Reason, str] = (Reason.KILL_REQUESTED, "")
     kill_due: float | None = None
     kill_grace_s: float | None = None
     limit_due: float | None = None
@@ -109,12 +123,7 @@ def classify(task: Task, emptied: ContainerEmptied) -> Step:
     """What became of a task of which nothing is alive any more."""
     code, signum = task.exit_code, task.signum
     if task.cause == "kill" or (signum is not None and signum in task.signals):
-        message = "killed on request"
-        if task.failure is not None:
-            message += f" before it could start: {task.failure.text}"
-        elif task.started_at is None:
-            message += " before it was started"
-        return Step(TaskState.KILLED, Reason.KILL_REQUESTED, message, code, signum)
+        return _killed(task)
     if task.failure is not None:
         return _launch_failed(task.failure)
     if task.cause == "lease":
@@ -142,6 +151,28 @@ def _lease_expired(task: Task) -> Step:
     if task.started_at is None:
         return Step(TaskState.DROPPED, Reason.LEASE_EXPIRED, f"never started: {text}")
     return Step(TaskState.GONE, Reason.LEASE_EXPIRED, text, task.exit_code, task.signum)
+
+
+def ending(task: Task) -> Step:
+    """A task is being ended because somebody asked for it."""
+    reason, _ = task.kill_reason
+    return Step(TaskState.KILLING, reason, ENDING.get(reason, ""))
+
+
+def _killed(task: Task) -> Step:
+    """The end of a task that somebody asked for: its user, or whoever empties its agent."""
+    reason, text = task.kill_reason if task.cause == "kill" else (Reason.KILL_REQUESTED, "")
+    message = ENDED.get(reason, ENDED[Reason.KILL_REQUESTED])
+    if task.failure is not None:
+        message += f" before it could start: {task.failure.text}"
+    elif task.started_at is None:
+        message += " before it was started"
+    if text:
+        message += f": {text}"
+    # Nobody wants such a task to end, only not here: that it never started makes another try free.
+    elsewhere = reason in ELSEWHERE and task.started_at is None
+    state = TaskState.DROPPED if elsewhere else TaskState.KILLED
+    return Step(state, reason, message, task.exit_code, task.signum)
 
 
 def _own_end(task: Task, emptied: ContainerEmptied) -> Step:

@@ -139,6 +139,7 @@ class TaskView:
     """One task as listings show it. Times are wall seconds since the epoch or None.
 
     `again_at`: it is unreachable, and started again at this time unless its agent returns.
+    `ends_by`: its agent is drained, and it is ended then if it still runs.
     """
 
     id: str
@@ -165,6 +166,7 @@ class TaskView:
     user: str = ""
     entry: str | None = None
     again_at: float | None = None
+    ends_by: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,7 @@ class JobView:
 
     `cpu_s`: CPU time of all its tasks once it has ended. `note`: what else is to be known of it,
     such as that its details were removed.
+    `draining`: how many are on agents that are drained; `ends_by`: the first deadline of these.
     """
 
     id: str
@@ -193,6 +196,8 @@ class JobView:
     command: str = ""
     cpu_s: float | None = None
     note: str = ""
+    draining: int = 0
+    ends_by: float | None = None
 
 
 def exit_code(update: StatusUpdate) -> int:

@@ -66,11 +66,17 @@ class Reason(StrEnum):
     AGENT_REBOOTED = "AgentRebooted"
     AGENT_UNREACHABLE = "AgentUnreachable"
     LEASE_EXPIRED = "LeaseExpired"
+    AGENT_GONE = "AgentGone"
+    DRAINED = "Drained"
     FRAMEWORK_REMOVED = "FrameworkRemoved"
     INVALID_OFFERS = "InvalidOffers"
     TASK_INVALID = "TaskInvalid"
     NOT_PERMITTED = "NotPermitted"
     RECONCILED = "Reconciled"
+
+
+# A task that was ended for one of these was in nobody's way but its agent's: it may run elsewhere.
+ELSEWHERE = (Reason.DRAINED, Reason.AGENT_GONE)
 
 
 @dataclass(frozen=True, slots=True)

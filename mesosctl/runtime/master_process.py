@@ -21,7 +21,6 @@ from mesosctl.core.master import KeysChanged, MasterMachine, RoleSettings
 from mesosctl.errors import MesosctlError
 from mesosctl.limits import AGENT_TIMEOUT_S, ALLOCATION_INTERVAL_S, OFFER_TIMEOUT_S
 from mesosctl.model.cluster import Principal
-from mesosctl.model.ids import AgentId
 from mesosctl.model.masters import ZkPlace
 from mesosctl.plugins import make_allocator
 from mesosctl.runtime import notify
@@ -147,7 +146,7 @@ def _run(
         new_id=new_id,
         principals=keys.principals,
         roles=options.roles,
-        admitted={AgentId(name): str(row["key"]) for name, row in store.load("agents").items()},
+        registry=store.load("agents"),
         offer_timeout_s=options.offer_timeout_s,
         agent_timeout_s=options.agent_timeout_s,
         allocation_interval_s=options.allocation_interval_s,

@@ -91,7 +91,7 @@ class Cluster:
             new_id=self.world.new_id,
             principals=KEYS,
             roles={},
-            admitted={AgentId(n): str(r["key"]) for n, r in tables.get("agents", {}).items()},
+            registry=tables.get("agents", {}),
         )
 
     def _make_framework(self, node: Node) -> Machine:

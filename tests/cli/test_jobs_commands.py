@@ -81,6 +81,7 @@ def test_tasks_as_json(fake_cluster: Any, capsys: Capture) -> None:
                 "job": "12",
                 "index": 0,
                 "reason": "Exited",
+                "ends_by": None,
                 "signal": None,
                 "duration": 1.5,
                 "cpu_s": 0.75,

@@ -15,6 +15,7 @@ from mesosctl.cli.listing import (
     colour_of,
     counts_text,
     job_row,
+    task_columns,
     task_row,
 )
 from mesosctl.cli.options import FORMATS, Globals, Output, output_options, pass_globals
@@ -130,6 +131,7 @@ def _print_job(
     lines = [
         ("tasks", f"{job.tasks}: {counts_text(job.counts)}"),
         ("reason", job.reason),
+        ("drained", _drained(console, job)),
         ("command", job.command),
         ("each", f"{cpus_text(job.cpus_milli)} cpus, {size_text(job.mem_bytes)} memory"),
         ("user", f"{job.user}, role {job.role}, priority {job.priority}"),
@@ -144,11 +146,24 @@ def _print_job(
             console.out(f"  {title:<10}{escaped(text)}")
     if with_tasks:
         chosen = [
-            c for c in TASK_COLUMNS if not c.hidden and (output.format == "wide" or not c.wide)
+            c
+            for c in task_columns(tasks)
+            if not c.hidden and (output.format == "wide" or not c.wide)
         ]
         print_table(console, chosen, [task_row(task) for task in tasks])
     elif tasks:
         _print_failures(console, tasks)
+
+
+def _drained(console: Console, job: JobView) -> str:
+    """What is told beforehand of tasks whose agents are emptied."""
+    if not job.draining:
+        return ""
+    tasks = "1 task runs" if job.draining == 1 else f"{job.draining} tasks run"
+    if job.ends_by is None:
+        return f"{tasks} on agents that are drained, and may finish"
+    at = console.time(job.ends_by)
+    return f"{tasks} on agents that are drained; run again elsewhere at {at} (--once: ended)"
 
 
 def _ended(console: Console, job: JobView) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from mesosctl.cli.group import cli_command
-from mesosctl.cli.listing import STATES, TASK_COLUMNS, all_tasks, task_row
+from mesosctl.cli.listing import STATES, all_tasks, task_columns, task_row
 from mesosctl.cli.options import Globals, Output, output_options, pass_globals
 from mesosctl.cli.output import Listing
 
@@ -34,5 +34,6 @@ def command(
 
     with Cluster(found) as cluster:
         tasks = all_tasks(cluster, selectors, states or (), everyone)
-    Listing("tasks", TASK_COLUMNS, [task_row(task) for task in tasks]).print(found.console, output)
+    rows = [task_row(task) for task in tasks]
+    Listing("tasks", task_columns(tasks), rows).print(found.console, output)
     return None

@@ -76,7 +76,7 @@ class Executors:
     """All executors of an agent, on the sessions of the socket that they connect to.
 
     `told(task)` makes what follows once an executor knows a task. `closing_grace_s`: all of it is
-    being ended, with this grace; None while it is not.
+    being ended, with this grace and reason; None while it is not.
     """
 
     def __init__(
@@ -87,6 +87,7 @@ class Executors:
         told: Callable[[Task], list[Effect]],
     ) -> None:
         self.closing_grace_s: float | None = None
+        self.closing_reason = Reason.KILL_REQUESTED
         self._tasks = tasks
         self._reaper = reaper
         self._sessions = sessions
@@ -253,7 +254,8 @@ class Executors:
         """Tell it to end its tasks and itself if its framework, or all of the agent, is ending."""
         framework = self._tasks.frameworks.get(executor.entry.framework_id)
         if self.closing_grace_s is not None:
-            return self._sessions.send(executor.peer, ShutdownExecutor(self.closing_grace_s))
+            shutdown = ShutdownExecutor(self.closing_grace_s, self.closing_reason)
+            return self._sessions.send(executor.peer, shutdown)
         if framework is not None and framework.entry.removed:
             return self._sessions.send(executor.peer, ShutdownExecutor(KILL_GRACE_S))
         return []

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from mesosctl.core.agent.effects import KillExecutor, MakeSandbox, SandboxFailed, StartExecutor
 from mesosctl.core.agent.executors import Executor, Executors, Step
+from mesosctl.core.agent.killing import unstarted_end
 from mesosctl.core.agent.leases import Leases
 from mesosctl.core.agent.options import AgentOptions
 from mesosctl.core.agent.records import EXECUTORS, NOBODY, ExecutorEntry, put
@@ -114,8 +115,7 @@ class Handing:
     def kill(self, task: Task, kill: TaskKill, now: Now) -> list[Effect]:
         """End a task, or signal it: at once, or as soon as its executor is here."""
         if task.phase in (Phase.MAKING, Phase.WAITING) and kill.signum is None:
-            text = "killed on request before it was started"
-            return self._tasks.end(task, TaskState.KILLED, Reason.KILL_REQUESTED, text, now)
+            return self._tasks.end(task, *unstarted_end(kill), now)
         if task.phase in (Phase.DOOMED, Phase.ENDED):
             return []
         task.kills = [one for one in task.kills if one.signum != kill.signum] + [kill]
@@ -135,9 +135,12 @@ class Handing:
         executor = self._executors.table.get(framework.executor_id)
         return effects + (self._executors.shut_if_unwanted(executor) if executor else [])
 
-    def close_down(self, grace_s: float, now: Now) -> list[Effect]:
+    def close_down(
+        self, grace_s: float, now: Now, reason: Reason = Reason.KILL_REQUESTED
+    ) -> list[Effect]:
         """End every task and executor, and start none any more."""
         self._executors.closing_grace_s = grace_s
+        self._executors.closing_reason = reason
         effects = self._drop_unsent(now)
         for executor in self._executors.table.values():
             if executor.step is Step.HERE:

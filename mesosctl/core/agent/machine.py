@@ -16,10 +16,11 @@ from dataclasses import replace
 from mesosctl.core.agent import effects as deeds
 from mesosctl.core.agent.executors import Executors
 from mesosctl.core.agent.handing import Handing
+from mesosctl.core.agent.identity import Identity
 from mesosctl.core.agent.leases import Leases
 from mesosctl.core.agent.options import AgentOptions
 from mesosctl.core.agent.reaping import Reaper
-from mesosctl.core.agent.records import META, AgentRecords, MetaRecord, put
+from mesosctl.core.agent.records import AgentRecords
 from mesosctl.core.agent.recovery import forget
 from mesosctl.core.agent.retention import Retention
 from mesosctl.core.agent.stdin import StdinRelays
@@ -42,6 +43,7 @@ from mesosctl.core.session import ClientSession, ServerSessions
 from mesosctl.limits import KILL_GRACE_S
 from mesosctl.model.cluster import AgentInfo
 from mesosctl.model.ids import FrameworkId
+from mesosctl.model.tasks import Reason
 from mesosctl.protocol.messages import agent as messages
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.session import Bye, Refusal
@@ -72,7 +74,9 @@ class AgentMachine:
     ) -> None:
         self.info = replace(info, agent_id=records.meta.agent_id or info.agent_id)
         self._records = records
-        self._meta = records.meta
+        self._identity = Identity(records.meta, options.origin)
+        # What it stops with once all of it has ended.
+        self._last_words = (0, f"every task and executor of {info.name} has ended")
         self._options = options
         self.session = ClientSession(MASTER, self._hello, self._lost, new_id)
         self.session.cluster, self.session.epoch = records.meta.cluster, records.meta.epoch
@@ -173,8 +177,9 @@ class AgentMachine:
                 effects += self.session.send(message)
         over = not len(self.executors) and not self._reaper
         if self.is_closing and over and (self._found or not self.info.agent_id):
-            effects += forget(self.tasks) if self._options.anew else []
-            effects += self._stop(f"every task and executor of {self.info.name} has ended")
+            if self._options.anew or (self._options.cleanup and self._identity.meta.gone):
+                effects += forget(self.tasks)
+            effects += self._stop(self._last_words[1], self._last_words[0])
         return effects
 
     def _tell_ends(self) -> list[Effect]:
@@ -213,13 +218,13 @@ class AgentMachine:
 
     # --- beginning and end ------------------------------------------------------------------------
     def _start(self, now: Now) -> list[Effect]:
-        records, meta = self._records, self._meta
+        records, meta = self._records, self._identity.meta
         self._records = AgentRecords()
         effects: list[Effect] = []
         if self.info.agent_id:
             effects.append(deeds.OpenContainers(self.info.agent_id))
             if (meta.agent_id, meta.boot_id) != (self.info.agent_id, self.info.boot_id):
-                effects += self._remember()
+                effects += self._identity.remember(self.info, self.session)
         self.tasks.restore(records, now)
         effects += self.executors.restore(records, now, meta.boot_id == self.info.boot_id)
         if records.tasks or records.executors:
@@ -229,15 +234,6 @@ class AgentMachine:
         if self._options.cleanup:
             effects += self._handing.close_down(KILL_GRACE_S, now)
         return effects
-
-    def _remember(self) -> list[Effect]:
-        meta = MetaRecord.of(
-            self.info, self.session.cluster, self.session.epoch, self._options.origin
-        )
-        if meta == self._meta:
-            return []
-        self._meta = meta
-        return [put(META, "agent", meta)]
 
     def _signalled(self, signum: int, now: Now) -> list[Effect]:
         if signum == SIGHUP:
@@ -299,7 +295,7 @@ class AgentMachine:
             case messages.AgentRegistered():
                 return effects + self._registered(message, now)
             case Refusal():
-                return effects + self._refused(message)
+                return effects + self._refused(message, now)
             case _ if not self.session.confirmed:
                 return effects
             case messages.LaunchTasks():
@@ -330,16 +326,24 @@ class AgentMachine:
         self.session.confirm(now, message.agents)
         self.info = replace(self.info, agent_id=message.agent_id)
         self.tasks.agent_id = message.agent_id
-        effects = [*self._remember(), *self._leases.renew(self.session.vouched, now)]
+        effects = self._identity.remember(self.info, self.session)
+        effects += self._leases.renew(self.session.vouched, now)
         if not known:
             effects.append(deeds.OpenContainers(message.agent_id))
         self.tasks.repeat()
         text = f"registered with the master as {self.info.name} ({message.agent_id})"
         return [*effects, Log("info", f"{text} with {self.info.total}")]
 
-    def _refused(self, message: Refusal) -> list[Effect]:
+    def _refused(self, message: Refusal, now: Now) -> list[Effect]:
         hint = f"; {message.hint}" if message.hint else ""
         text = f"the master refuses: {message.message}{hint}"
+        if message.code == "gone":
+            # Its tasks may run elsewhere by now: no grace. While anybody listens it tells of them.
+            over = [] if self.session.confirmed else self.session.end()
+            self._last_words = (5, text)
+            log = Log("warning", f"{message.message}: ending all it has")
+            effects = [*self._identity.mark_gone(), log, *over]
+            return effects + self._handing.close_down(0.0, now, Reason.AGENT_GONE)
         if message.code == "not-permitted" and not self.session.confirmed:
             return self._stop(text, 5)
         return [Log("warning", text)]

@@ -47,7 +47,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class MetaRecord:
-    """Who the agent is, and the boot of the host and the shape in which it last ran."""
+    """Who the agent is, and the boot of the host and the shape in which it last ran.
+
+    `gone`: the master refuses this id for good, and has given its tasks up.
+    """
 
     agent_id: AgentId = _NO_AGENT
     boot_id: str = ""
@@ -58,6 +61,7 @@ class MetaRecord:
     attributes: dict[str, str] = field(default_factory=dict)
     isolation: tuple[str, ...] = ()
     origin: Origin = Origin()
+    gone: bool = False
 
     @classmethod
     def of(cls, info: AgentInfo, cluster: str, epoch: int, origin: Origin) -> MetaRecord:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from mesosctl.core.agent.effects import MakeSandbox
+from mesosctl.core.agent.killing import unstarted_end
 from mesosctl.core.agent.records import (
     FRAMEWORKS,
     NOBODY,
@@ -223,9 +224,9 @@ class Tasks:
 
     def take_back(self, task: Task, now: Now) -> list[Effect]:
         """No executor has it, and none ever had: hand it on again, unless it was to be killed."""
-        if any(kill.signum is None for kill in task.kills):
-            text = "killed on request before it was started"
-            return self.end(task, TaskState.KILLED, Reason.KILL_REQUESTED, text, now)
+        for kill in task.kills:
+            if kill.signum is None:
+                return self.end(task, *unstarted_end(kill), now)
         task.since = now.mono
         effects = self.unassign(task)
         if task.sandbox:

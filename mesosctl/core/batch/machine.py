@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from mesosctl.core.batch.counter import Counter
@@ -25,9 +25,12 @@ from mesosctl.core.batch.updates import Outbox, Updates
 from mesosctl.core.driver import (
     AdmissionAnswered,
     AgentMoved,
+    AgentsHeldBack,
     Answered,
     DriverEvent,
     FrameworkDriver,
+    InverseOffersArrived,
+    InverseOffersRescinded,
     OffersArrived,
     Registered,
     StatusArrived,
@@ -92,7 +95,7 @@ class BatchMachine:
         self.queue.load(tables)
         self.queue.next_number = max(self.queue.next_number, int(meta.get("next_job", 1)))
         self.agents = Agents()
-        self.outlook = Outlook(self.agents)
+        self.outlook = Outlook(self.agents, self.queue)
         self._outbox = Outbox()
         self.updates = Updates(self.queue, self._outbox)
         self._wanted, self._told = demand(self.queue)
@@ -156,6 +159,7 @@ class BatchMachine:
     def _look(self, now: Now) -> None:
         self.outlook.is_registered = self.driver.is_registered
         self.outlook.now = now.mono
+        self.outlook.drained = None
 
     def _learn_cluster(self, cluster: str) -> None:
         if cluster and cluster != self.cluster:
@@ -189,12 +193,22 @@ class BatchMachine:
                     self.agents.note(offer, self.queue)
                 return []
             case AgentMoved(agent_id=agent_id, state=state):
-                if state == "removed":
+                if state == "gone":
                     self.agents.forget(agent_id)
                 ask = self.updates.on_agent(agent_id, state, now)
                 kills = [] if state == "unreachable" else self._kills_on(agent_id)
                 self._outbox.kills += kills
                 return self._reconcile(ask)
+            case AgentsHeldBack(agents=agents):
+                self.agents.hold_back(agents)
+                return []
+            case InverseOffersArrived(offers=asked):
+                # We place nothing there anyway, and what is ended at the deadline runs elsewhere.
+                self._touch_on(self.agents.ask_back(asked))
+                return self.driver.answer_inverse([one.inverse_offer_id for one in asked])
+            case InverseOffersRescinded(inverse_offer_ids=void):
+                self._touch_on(self.agents.keep(void))
+                return []
             case AdmissionAnswered(
                 request=request, address=address, public_key=key, problem=problem
             ):
@@ -216,12 +230,21 @@ class BatchMachine:
             self._info = replace(self._info, framework_id=framework_id)
             self._meta_dirty = True
         self.outlook.wanted_since = now.mono if self._wanted else None
+        # The master tells anew of all that hold.
+        self.agents.withheld.clear()
+        self._touch_on(self.agents.keep(list(self.agents.asked_back)))
         self.counter.keys.asked_again()
         self.updates.forget_leases()
         self._outbox.kills += self.updates.kills_due()
         self._repeat_at = now.mono + REPEAT_S
         log = Log("info", f"subscribed as {framework_id}")
         return [log, *self._reconcile(self.updates.expect_all())]
+
+    def _touch_on(self, agents: Collection[AgentId]) -> None:
+        """Have watchers told of tasks on these agents, of which something new is to be said."""
+        for job, task in self.queue.live_tasks() if agents else ():
+            if task.agent_id in agents:
+                self.queue.touch(job, task)
 
     def _reconcile(self, refs: Sequence[tuple[TaskId, AgentId]]) -> list[Effect]:
         effects: list[Effect] = []

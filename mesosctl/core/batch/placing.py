@@ -23,7 +23,8 @@ from mesosctl.limits import (
     FRAME_BYTES_MAX_BULK,
 )
 from mesosctl.model.cluster import Demand, Offer
-from mesosctl.model.ids import AgentId
+from mesosctl.model.ids import AgentId, OfferId
+from mesosctl.protocol.messages.maintenance import InverseOffer, WithheldAgent
 
 ACCEPT_BYTES_MAX = FRAME_BYTES_MAX_BULK // 2
 # So long after we asked for offers their absence says nothing yet.
@@ -135,6 +136,16 @@ class Agents:
 
     def __init__(self) -> None:
         self.seen: dict[AgentId, AgentSeen] = {}
+        # What operators decided, by agent: nothing is offered of these.
+        self.withheld: dict[AgentId, WithheldAgent] = {}
+        self.asked_back: dict[OfferId, InverseOffer] = {}
+
+    def hold_back(self, agents: Iterable[WithheldAgent]) -> None:
+        """Operators withhold these agents, or (with an empty mode) do no longer."""
+        for agent in agents:
+            self.withheld.pop(agent.agent_id, None)
+            if agent.mode:
+                self.withheld[agent.agent_id] = agent
 
     def note(self, offer: Offer, queue: Queue) -> None:
         """An agent has at least what it offers together with what we hold there."""
@@ -147,8 +158,44 @@ class Agents:
         known.mem_milli = max(known.mem_milli, mem)
 
     def forget(self, agent_id: AgentId) -> None:
-        """The agent was removed."""
+        """The agent was declared gone."""
         self.seen.pop(agent_id, None)
+        self.withheld.pop(agent_id, None)
+
+    def ask_back(self, offers: Iterable[InverseOffer]) -> tuple[AgentId, ...]:
+        """These agents with tasks of ours are emptied; which they are."""
+        new = {offer.inverse_offer_id: offer for offer in offers}
+        self.asked_back.update(new)
+        return tuple([offer.agent_id for offer in new.values()])
+
+    def keep(self, offer_ids: Iterable[OfferId]) -> tuple[AgentId, ...]:
+        """Inverse offers are void; the agents of those that were known."""
+        gone = [self.asked_back.pop(offer_id, None) for offer_id in offer_ids]
+        return tuple([offer.agent_id for offer in gone if offer is not None])
+
+    def drain_of(self, agent_id: AgentId) -> InverseOffer | None:
+        """The drain of this agent, if we were asked to leave it."""
+        for offer in self.asked_back.values():
+            if offer.agent_id == agent_id:
+                return offer
+        return None
+
+    def held_back_for(self, cpus_milli: int, mem_milli: int) -> WithheldAgent | None:
+        """A withheld agent that such a task would fit on, if it fits on no other.
+
+        One that was never seen may be large enough: nobody can tell.
+        """
+        large = [
+            agent_id
+            for agent_id, agent in self.seen.items()
+            if agent.cpus_milli >= cpus_milli and agent.mem_milli >= mem_milli
+        ]
+        if any(agent_id not in self.withheld for agent_id in large):
+            return None
+        for agent_id, withheld in self.withheld.items():
+            if agent_id in large or agent_id not in self.seen:
+                return withheld
+        return None
 
     def misfit(self, cpus_milli: int, mem_milli: int) -> str:
         """Why no agent was yet seen to be large enough for such a task; empty when one was."""
@@ -167,14 +214,44 @@ class Agents:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """Tasks of a job on agents that are emptied, and the earliest deadline, in wall time."""
+
+    tasks: int = 0
+    deadline: float | None = None
+
+    def with_one(self, deadline: float | None) -> Drained:
+        """The same with one task more."""
+        known = [at for at in (self.deadline, deadline) if at is not None]
+        return Drained(self.tasks + 1, min(known, default=None))
+
+
+NOT_DRAINED = Drained()
+
+
 @dataclass(slots=True)
 class Outlook:
     """What pending tasks wait for, besides themselves."""
 
     agents: Agents
+    queue: Queue
     is_registered: bool = False
     wanted_since: float | None = None
     now: float = 0.0
+    # Jobs with tasks on agents that are emptied; None: not counted since something changed.
+    drained: dict[int, Drained] | None = None
+
+    def drained_of(self, job: Job) -> Drained:
+        """How many tasks of a job are on agents that are emptied."""
+        if self.drained is None:
+            self.drained = {}
+            for other, task in self.queue.live_tasks() if self.agents.asked_back else ():
+                drain = self.agents.drain_of(task.agent_id)
+                if drain is not None:
+                    known = self.drained.get(other.number, NOT_DRAINED)
+                    self.drained[other.number] = known.with_one(drain.deadline)
+        return self.drained.get(job.number, NOT_DRAINED)
 
     def reason(self, job: Job, task: Task | None) -> tuple[str, str]:
         """Why a pending task of this job is pending: a word of the table, and a sentence."""
@@ -189,6 +266,10 @@ class Outlook:
         since = self.wanted_since
         if since is None or self.now - since < OFFER_PATIENCE_S:
             return "OfferPending", "offers were just asked for"
+        withheld = self.agents.held_back_for(job.cpus_milli, job.mem_milli)
+        if withheld is not None:
+            why = f" ({withheld.reason})" if withheld.reason else ""
+            return "Draining", f"agent {withheld.name} is {withheld.mode}{why}, and no other fits"
         if not self.agents.seen:
             return "NoAgents", misfit
         if misfit:

@@ -4,6 +4,7 @@ Rules:
 - A task that has ended never changes again. News of an attempt that is not the present one only
   lead to its end: nothing of what it did counts.
 - DROPPED is proof that nothing started: the task is pending again and the attempt is not counted.
+- What was ended to empty its agent is run again, uncounted, unless it may start only once.
 - GONE is proof that it runs no more, after a start: it is run again LOST_ATTEMPTS_MAX times, with
   `once` never. Silence and UNKNOWN prove nothing.
 - A lease (--lost-after) is proof as well: once its agent has been unreachable for longer, without
@@ -21,7 +22,7 @@ from mesosctl.core.machine import Effect, Log, Now
 from mesosctl.limits import LEASE_SLACK_S, LEASE_SLACK_SHARE, LOST_ATTEMPTS_MAX
 from mesosctl.model.ids import AgentId, FrameworkId, TaskId
 from mesosctl.model.jobs import LOST_CODE, SIGNAL_CODE, SIGTERM, BatchState, exit_code, seen_as
-from mesosctl.model.tasks import Reason, StatusUpdate, TaskState
+from mesosctl.model.tasks import ELSEWHERE, Reason, StatusUpdate, TaskState
 from mesosctl.protocol.messages.agent import TaskKill
 
 DROP_BACKOFF_S = 1.0
@@ -102,6 +103,10 @@ class Updates:
                 self._dropped(job, task, update, now)
             case TaskState.DROPPED | TaskState.GONE:
                 self.gone(job, task, update.reason, update.message, now)
+            case TaskState.KILLED if update.reason is Reason.AGENT_GONE:
+                self.gone(job, task, update.reason, update.message, now)
+            case TaskState.KILLED if update.reason is Reason.DRAINED and task.kill is None:
+                self._drained(job, task, update, now)
             case _:
                 self._ended(job, task, update, now)
 
@@ -172,7 +177,8 @@ class Updates:
             task.reason, task.message = "KillRequested", task.kill.reason
             self.queue.end(job, task, BatchState.CANCELLED, CANCELLED_CODE, now)
             return
-        task.drops += 1
+        if update.reason not in ELSEWHERE:
+            task.drops += 1
         task.reason = ""
         task.message = (
             f"attempt {task.attempt} never started: {_said(update.reason, update.message)}"
@@ -197,12 +203,28 @@ class Updates:
             task.reason, task.message = str(reason) or "Lost", f"{said}; {why}"
             self.queue.end(job, task, BatchState.LOST, LOST_CODE, now)
         else:
-            past = Attempt(task.attempt, task.agent_id, task.agent)
-            task.past = (*task.past, past)[-PAST_MAX:]
+            self._note_past(task)
             task.reason, task.message = "", f"attempt {task.attempt} was lost: {said}"
             self.queue.requeue(job, task, now.mono + wait_s if wait_s else None)
             text = f"task {job.task_id(task.position)} {task.message}; it is run again"
             self.outbox.logs.append(Log("warning", text))
+
+    def _drained(self, job: Job, task: Task, update: StatusUpdate, now: Now) -> None:
+        """An operator had it ended to empty its agent: it is run again, and no loss is counted."""
+        if job.spec.once:
+            self._ended(job, task, update, now)
+            task.message = f"{update.message}; it may start only once"
+            return
+        self._note_past(task)
+        task.message = f"attempt {task.attempt} was {update.message}"
+        task.reason = ""
+        self.queue.requeue(job, task)
+        text = f"task {job.task_id(task.position)}: {task.message}; it is run again"
+        self.outbox.logs.append(Log("info", text))
+
+    def _note_past(self, task: Task) -> None:
+        past = Attempt(task.attempt, task.agent_id, task.agent)
+        task.past = (*task.past, past)[-PAST_MAX:]
 
     def _ended(self, job: Job, task: Task, update: StatusUpdate, now: Now) -> None:
         self._forget_lease(job, task)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from mesosctl.core.batch.placing import Outlook
 from mesosctl.core.batch.queue import CANCELLED_CODE
-from mesosctl.core.batch.records import Job, Task, command_of
+from mesosctl.core.batch.records import ACTIVE, Job, Task, command_of
 from mesosctl.core.batch.selectors import Positions, each, is_whole
 from mesosctl.model.jobs import ENDED, WORST_FIRST, BatchState, JobView, TaskView
+from mesosctl.protocol.messages.maintenance import InverseOffer
 
 CANCELLED_WORD = "KillRequested"
 
@@ -36,6 +37,7 @@ def job_view(job: Job, outlook: Outlook, faded_text: str = "") -> JobView:
     reason = ""
     if job.pending():
         reason = outlook.reason(job, None)[0]
+    drained = outlook.drained_of(job)
     return JobView(
         job.id,
         spec.name,
@@ -55,6 +57,8 @@ def job_view(job: Job, outlook: Outlook, faded_text: str = "") -> JobView:
         command=command_of(job),
         cpu_s=job.cpu_us / 1e6 if job.has_ended() else None,
         note=faded_text if job.faded else "",
+        draining=drained.tasks,
+        ends_by=drained.deadline,
     )
 
 
@@ -96,6 +100,11 @@ def task_view(job: Job, position: int, outlook: Outlook) -> TaskView:
     spec = job.spec
     task = job.tasks.get(position)
     entry = spec.entries[position] if spec.entries else None
+    if task is not None and task.state in ACTIVE and not task.reason:
+        drain = outlook.agents.drain_of(task.agent_id)
+        if drain is not None:
+            message = _drain_text(job, drain)
+            return _view_of(job, task, "Draining", message, entry, drain.deadline)
     if task is not None and task.state is not BatchState.PENDING:
         return _view_of(job, task, task.reason, task.message, entry)
     if task is not None:
@@ -124,7 +133,24 @@ def task_view(job: Job, position: int, outlook: Outlook) -> TaskView:
     )
 
 
-def _view_of(job: Job, task: Task, reason: str, message: str, entry: str | None) -> TaskView:
+def _drain_text(job: Job, drain: InverseOffer) -> str:
+    """What becomes of a task on an agent that is emptied."""
+    why = f" ({drain.reason})" if drain.reason else ""
+    text = f"agent {drain.agent_name} is drained{why}: the task "
+    if drain.deadline is None:
+        return text + "may finish"
+    then = "and may start only once" if job.spec.once else "and run again elsewhere"
+    return text + f"is ended at the deadline {then}"
+
+
+def _view_of(
+    job: Job,
+    task: Task,
+    reason: str,
+    message: str,
+    entry: str | None,
+    ends_by: float | None = None,
+) -> TaskView:
     spec = job.spec
     return TaskView(
         job.task_id(task.position),
@@ -151,4 +177,5 @@ def _view_of(job: Job, task: Task, reason: str, message: str, entry: str | None)
         user=spec.user,
         entry=entry,
         again_at=task.again_at,
+        ends_by=ends_by,
     )

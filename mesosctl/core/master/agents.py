@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mesosctl.core.machine import Effect, Log, Now, Put
+from mesosctl.core.machine import Effect, Log, Now
+from mesosctl.core.master import draining, registry
 from mesosctl.core.master.frameworks import recover_framework
+from mesosctl.core.master.maintenance import finish_gone, gone_refusal
 from mesosctl.core.master.offering import offers_of, rescind
+from mesosctl.core.master.registry import AgentEntry, Mode
 from mesosctl.core.master.state import AgentRecord, MasterState, TaskRecord
 from mesosctl.core.master.unreachable import left, returned
 from mesosctl.limits import HEARTBEAT_S
@@ -30,8 +33,8 @@ def on_register(state: MasterState, peer: str, message: RegisterAgent, now: Now)
     """Admit an agent, or take it back, with the tasks it has."""
     key = state.sessions.key(peer)
     agent_id = message.agent.agent_id or AgentId("A" + state.new_id()[-10:])
-    admitted_with = state.admitted.get(agent_id)
-    if admitted_with is not None and admitted_with != key:
+    known = state.registry.get(agent_id)
+    if known is not None and known.key != key:
         refusal = Refusal(
             state.sessions.answered(peer),
             "not-permitted",
@@ -39,11 +42,14 @@ def on_register(state: MasterState, peer: str, message: RegisterAgent, now: Now)
             "start it with the key it had, or with an empty work directory",
         )
         return state.send(peer, refusal)
+    if known is not None and known.mode is Mode.GONE:
+        text = f"agent {known.name} ({agent_id}) is back and was declared gone: refused"
+        return [Log("warning", text), *state.send(peer, gone_refusal(state, peer, known))]
     effects: list[Effect] = []
-    if admitted_with is None:
-        state.admitted[agent_id] = key
-        record = {"key": key, "name": message.agent.name}
-        effects.append(Put("agents", agent_id, record))
+    entry = replace(known or AgentEntry(key), name=message.agent.name)
+    if entry != known:
+        state.registry[agent_id] = entry
+        effects.append(registry.put(agent_id, entry))
     info = replace(message.agent, agent_id=agent_id)
     agent = state.agents.get(agent_id)
     if agent is None:
@@ -60,6 +66,7 @@ def on_register(state: MasterState, peer: str, message: RegisterAgent, now: Now)
     effects += state.send(peer, AgentRegistered(agent_id, HEARTBEAT_S, len(state.agents)))
     effects += _take_over(state, agent, message, now)
     effects += returned(state, agent)
+    effects += draining.agent_is_back(state, agent_id, now)
     effects.append(Log("info", f"agent {info.name} ({agent_id}) registered with {info.total}"))
     return effects
 
@@ -164,7 +171,7 @@ def on_key_admitted(state: MasterState, peer: str, message: KeyAdmitted, now: No
     return state.send(framework.peer, answer)
 
 
-def on_agent_away(state: MasterState, agent_id: AgentId, since: float) -> list[Effect]:
+def on_agent_away(state: MasterState, agent_id: AgentId, since: float, now: Now) -> list[Effect]:
     """The agent's session ended: nothing is offered of it, its tasks stay what they are.
 
     `since`: when it was last certain to be there, in monotonic seconds.
@@ -181,6 +188,8 @@ def on_agent_away(state: MasterState, agent_id: AgentId, since: float) -> list[E
         problem = f"agent {agent.info.name} does not answer"
         if framework is not None:
             effects += state.send(framework.peer, Admitted(request, problem=problem))
+    if state.mode(agent_id) is Mode.GONE:
+        return [*effects, *finish_gone(state, agent_id, now)]
     return [
         *effects,
         *rescind(state, offers_of(state, agent=agent_id)),

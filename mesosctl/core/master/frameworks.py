@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mesosctl.core.machine import Effect, Log, Now
+from mesosctl.core.master import draining
+from mesosctl.core.master.maintenance import gone_update, withheld_agents
 from mesosctl.core.master.offering import offers_of, take_back
+from mesosctl.core.master.registry import Mode
 from mesosctl.core.master.state import (
     REMOVED_FRAMEWORKS_KEPT,
     FrameworkRecord,
@@ -38,6 +41,7 @@ from mesosctl.protocol.messages.framework import (
     TaskRef,
     Teardown,
 )
+from mesosctl.protocol.messages.maintenance import AgentsWithheld
 
 # All tasks of a framework may be more than one frame holds.
 UPDATES_PER_MESSAGE = 1_000
@@ -72,6 +76,10 @@ def on_subscribe(state: MasterState, peer: str, message: Subscribe, now: Now) ->
     state.allocator.set_active(framework_id, not message.suppressed)
     state.allocation_wanted = True
     effects += state.send(peer, Subscribed(framework_id, HEARTBEAT_S, state.cluster_name))
+    withheld = withheld_agents(state)
+    if withheld:
+        effects += state.send(peer, AgentsWithheld(withheld))
+        effects += draining.framework_is_here(state, framework, now)
     # What nobody acknowledged while it was away is told at once, not when the agent tries again.
     missed = tuple(task.update for task in framework.tasks.values() if task.update)
     if missed:
@@ -118,6 +126,7 @@ def _disconnect(state: MasterState, framework: FrameworkRecord) -> list[Effect]:
     framework.peer = ""
     state.allocator.set_active(framework_id, False)
     state.filters.clear(framework_id)
+    draining.forget_framework(state, framework_id)
     for offer_id in offers_of(state, framework=framework_id):
         take_back(state, offer_id)
     return []
@@ -223,11 +232,12 @@ def on_kill(state: MasterState, peer: str, message: KillTasks, now: Now) -> list
                 unknown = _unknown_task(state, framework_id, kill.task_id, kill.agent_id, now)
                 effects += state.send(peer, StatusUpdates((unknown,))) if unknown else []
         elif task.state not in TERMINAL:
-            passed.setdefault(task.agent_id, []).append(kill)
+            # Why a framework wants an end is no business of others; other reasons are not its own.
+            asked = replace(kill, reason=Reason.KILL_REQUESTED, text="")
+            passed.setdefault(task.agent_id, []).append(asked)
     for agent_id, kills in passed.items():
         # An agent that is away gets it when the framework repeats it after the agent's return.
-        message = KillTasks(framework_id, tuple(kills))
-        effects += state.send(state.agents[agent_id].peer, message)
+        effects += state.send_to_agent(agent_id, KillTasks(framework_id, tuple(kills)))
     return effects
 
 
@@ -247,7 +257,7 @@ def on_acknowledge(state: MasterState, peer: str, message: Acknowledge, now: Now
                 state.forget_task(task)
     effects: list[Effect] = []
     for agent_id, acks in passed.items():
-        effects += state.send(state.agents[agent_id].peer, Acknowledge(tuple(acks)))
+        effects += state.send_to_agent(agent_id, Acknowledge(tuple(acks)))
     return effects
 
 
@@ -293,17 +303,20 @@ def _unknown_task(
     """What is certain about a task that the master does not hold.
 
     Its agent registered here without it: then its launch never arrived, for an agent forgets a task
-    only after the framework acknowledged its end. The agent is not back yet: nothing is certain,
-    and after a while it is unreachable.
+    only after the framework acknowledged its end. Its agent was declared gone: then it is over. Its
+    agent is not back yet: nothing is certain, and after a while it is unreachable.
     """
     agent, reason = state.agents.get(AgentId(agent_id)), Reason.RECONCILED
+    entry = state.registry.get(AgentId(agent_id))
     if agent is not None and agent.peer:
         known, text = TaskState.DROPPED, "its agent never received it"
+    elif entry is not None and entry.mode is Mode.GONE:
+        return gone_update(framework_id, task_id, AgentId(agent_id), entry, now)
     elif agent_id in state.missing:
         known, text = TaskState.UNREACHABLE, "its agent has not come back to this master"
         reason = Reason.AGENT_UNREACHABLE
         tell_of_missing(state, AgentId(agent_id), framework_id)
-    elif agent_id in state.admitted:
+    elif entry is not None:
         return None
     else:
         known, text = TaskState.UNKNOWN, "neither the task nor its agent is known"

@@ -27,14 +27,24 @@ from mesosctl.core.machine import (
     Stop,
     Tick,
 )
-from mesosctl.core.master import agents, frameworks, launching, offering, queries, unreachable
+from mesosctl.core.master import (
+    agents,
+    draining,
+    frameworks,
+    launching,
+    maintenance,
+    offering,
+    queries,
+    unreachable,
+)
+from mesosctl.core.master import registry as registries
 from mesosctl.core.master.state import MasterState, RoleSettings
 from mesosctl.core.session import ServerSessions
 from mesosctl.limits import AGENT_TIMEOUT_S, ALLOCATION_INTERVAL_S, OFFER_TIMEOUT_S
 from mesosctl.model.cluster import Principal
-from mesosctl.model.ids import AgentId
 from mesosctl.protocol.messages import agent as agent_messages
 from mesosctl.protocol.messages import framework as framework_messages
+from mesosctl.protocol.messages import maintenance as maintenance_messages
 from mesosctl.protocol.messages import query
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.session import Bye, Refusal
@@ -68,6 +78,11 @@ DISPATCH: dict[type[Message], tuple[str, Handler]] = {
     query.FindFramework: ("any", queries.on_find_framework),
     query.TeardownFramework: ("any", queries.on_teardown_framework),
     query.DescribeMaster: ("any", queries.on_describe),
+    maintenance_messages.AnswerInverseOffers: ("framework", draining.on_answer),
+    maintenance_messages.DrainAgents: ("operator", maintenance.on_drain),
+    maintenance_messages.DeactivateAgents: ("operator", maintenance.on_deactivate),
+    maintenance_messages.UndrainAgents: ("operator", maintenance.on_undrain),
+    maintenance_messages.DeclareGone: ("operator", maintenance.on_gone),
 }
 
 
@@ -93,7 +108,7 @@ class MasterMachine:
         new_id: NewId,
         principals: Mapping[str, Principal],
         roles: Mapping[str, RoleSettings],
-        admitted: Mapping[AgentId, str],
+        registry: registries.Rows,
         offer_timeout_s: float = OFFER_TIMEOUT_S,
         agent_timeout_s: float = AGENT_TIMEOUT_S,
         allocation_interval_s: float = ALLOCATION_INTERVAL_S,
@@ -110,7 +125,7 @@ class MasterMachine:
             allocator_name=allocator_name,
             principals=principals,
             roles=roles,
-            admitted=dict(admitted),
+            registry=registries.load(registry),
             offer_timeout_s=offer_timeout_s,
             agent_timeout_s=agent_timeout_s,
             allocation_interval_s=allocation_interval_s,
@@ -134,6 +149,7 @@ class MasterMachine:
                 value = {"cluster": sessions.cluster, "epoch": sessions.epoch}
                 self._round_at = now.mono + self.state.allocation_interval_s
                 unreachable.expect_all(self.state, now)
+                draining.recover(self.state, now)
                 return [Put("meta", "cluster", value)]
             case KeysChanged(principals=principals):
                 self.state.principals = principals
@@ -191,6 +207,8 @@ class MasterMachine:
                 return "this session is not an agent's"
             case "framework" if peer not in self.state.framework_of_peer:
                 return "this session is not a framework's"
+            case "operator" if "operator" not in principal.kinds:
+                return f"key {principal.name} is not an operator's"
             case "may-agent" if not principal.may_be("agent"):
                 return f"key {principal.name} may not act as an agent"
             case _:
@@ -199,7 +217,7 @@ class MasterMachine:
     def _session_over(self, peer: str, now: Now, silent_s: float = 0.0) -> list[Effect]:
         agent_id = self.state.agent_of_peer.get(peer)
         if agent_id is not None:
-            return agents.on_agent_away(self.state, agent_id, now.mono - silent_s)
+            return agents.on_agent_away(self.state, agent_id, now.mono - silent_s, now)
         framework_id = self.state.framework_of_peer.get(peer)
         if framework_id is not None:
             away = frameworks.on_framework_away(self.state, framework_id, now)
@@ -214,6 +232,7 @@ class MasterMachine:
         effects += offering.time_out(state, now)
         effects += unreachable.tell_unreachable(state, now)
         effects += frameworks.expire_frameworks(state, now)
+        effects += draining.expire(state, now)
         if now.mono >= self._round_at:
             # Filters that ran out make room without any message having come.
             self._round_at = now.mono + state.allocation_interval_s
@@ -235,6 +254,7 @@ class MasterMachine:
             offering.deadline(state),
             unreachable.deadline(state),
             frameworks.deadline(state),
+            draining.deadline(state),
             self._stop_at,
         ]
         filters = state.filters.deadline()

@@ -19,16 +19,15 @@ from mesosctl.protocol.messages.framework import Offers, Rescind
 
 
 def make_offers(state: MasterState, now: Now) -> list[Effect]:
-    """One allocation over every agent that is here; what comes of it is offered."""
+    """One allocation over every agent that may be offered; what comes of it is."""
     state.allocation_wanted = False
     state.filters.expire(now.mono)
-    agents = [agent_id for agent_id, agent in state.agents.items() if agent.peer]
 
     def refuses(framework: str, agent: str, resources: Resources) -> bool:
         return state.filters.blocks(framework, agent, resources, now.mono)
 
     made: dict[FrameworkId, list[Offer]] = {}
-    for grant in state.allocator.allocate(agents, refuses):
+    for grant in state.allocator.allocate(state.offerable(), refuses):
         framework_id, agent_id = FrameworkId(grant.framework), AgentId(grant.agent)
         state.offers_made += 1
         agent = state.agents[agent_id].info

@@ -1,16 +1,16 @@
-"""Questions to the master: what is there, who is who, where is what. Nothing here changes state."""
+"""Questions to the master: what is there, who is who, where is what."""
 
 from __future__ import annotations
 
 from mesosctl.core.machine import Effect, Now
 from mesosctl.core.master.frameworks import remove_framework
+from mesosctl.core.master.maintenance import agent_view, agents_named
 from mesosctl.core.master.state import FrameworkRecord, MasterState, RoleSettings
-from mesosctl.model.ids import AgentId, FrameworkId
+from mesosctl.model.ids import FrameworkId
 from mesosctl.model.resources import Resources
 from mesosctl.protocol.messages.framework import StopFramework
 from mesosctl.protocol.messages.query import (
     Agents,
-    AgentView,
     DescribeMaster,
     Done,
     FindFramework,
@@ -33,19 +33,14 @@ from mesosctl.protocol.messages.query import (
 from mesosctl.protocol.messages.session import Refusal
 
 
-def _held(
-    state: MasterState, *, agent: AgentId | None = None, framework: FrameworkId | None = None
-) -> tuple[Resources, Resources, int, int]:
-    """Used and offered resources, running tasks and offers of an agent or a framework."""
-    if agent is not None:
-        tasks = list(state.agents[agent].tasks.values())
-    else:
-        tasks = list(state.frameworks[framework].tasks.values()) if framework else []
+def _held(state: MasterState, framework: FrameworkId) -> tuple[Resources, Resources, int, int]:
+    """Used and offered resources, running tasks and offers of a framework."""
+    tasks = list(state.frameworks[framework].tasks.values())
     used = Resources.sum_scalars(task.resources for task in tasks if task.holds_resources)
     offers = [
         outstanding.offer
         for outstanding in state.offers.values()
-        if outstanding.offer.agent_id == agent or outstanding.offer.framework_id == framework
+        if outstanding.offer.framework_id == framework
     ]
     offered = Resources.sum_scalars(offer.resources for offer in offers)
     return used, offered, sum(task.holds_resources for task in tasks), len(offers)
@@ -67,14 +62,10 @@ def _share_milli(held: Resources, total: Resources) -> int:
 
 
 def on_list_agents(state: MasterState, peer: str, message: ListAgents, now: Now) -> list[Effect]:
-    """Every agent with what it holds."""
-    views = []
-    for agent_id, agent in state.agents.items():
-        used, offered, tasks, _ = _held(state, agent=agent_id)
-        views.append(
-            AgentView(agent.info, agent.state, used, offered, tasks, agent.registered_wall)
-        )
-    return state.send(peer, Agents(state.sessions.answered(peer), tuple(views)))
+    """Every agent of the registry, or those that are named, with what they hold."""
+    named = agents_named(state, message.agents)
+    views = tuple([agent_view(state, agent_id, now) for agent_id in named])
+    return state.send(peer, Agents(state.sessions.answered(peer), views))
 
 
 def on_list_frameworks(
@@ -86,7 +77,7 @@ def on_list_frameworks(
     for framework_id, framework in state.frameworks.items():
         if framework_id in state.removed:
             continue
-        used, offered, tasks, offers = _held(state, framework=framework_id)
+        used, offered, tasks, offers = _held(state, framework_id)
         views.append(
             FrameworkView(
                 framework.info,
@@ -133,7 +124,7 @@ def on_list_roles(state: MasterState, peer: str, message: ListRoles, now: Now) -
         settings = state.roles.get(role, RoleSettings())
         used = Resources()
         for framework in members[role]:
-            held, offered, _, _ = _held(state, framework=framework.info.framework_id)
+            held, offered, _, _ = _held(state, framework.info.framework_id)
             used = used + held + offered
         views.append(
             RoleView(

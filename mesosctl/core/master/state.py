@@ -16,6 +16,7 @@ from mesosctl.allocation.base import Allocator, Client
 from mesosctl.allocation.filters import FilterBook
 from mesosctl.allocation.ledger import Ledger
 from mesosctl.core.machine import Effect, NewId
+from mesosctl.core.master.registry import AgentEntry, Mode
 from mesosctl.core.session import ServerSessions
 from mesosctl.errors import require
 from mesosctl.limits import (
@@ -92,7 +93,7 @@ class TaskRecord:
 
 @dataclass(slots=True)
 class AgentRecord:
-    """An agent that registered with this master, or is known from the registry alone."""
+    """An agent that registered with this master."""
 
     info: AgentInfo
     key: str
@@ -101,11 +102,6 @@ class AgentRecord:
     away_since: float | None = None
     told_unreachable: bool = False
     tasks: dict[tuple[FrameworkId, TaskId], TaskRecord] = field(default_factory=dict)
-
-    @property
-    def state(self) -> str:
-        """`registered` or `unreachable`."""
-        return "registered" if self.peer else "unreachable"
 
 
 @dataclass(slots=True)
@@ -142,6 +138,15 @@ class OutstandingOffer:
 
 
 @dataclass(slots=True)
+class InverseRecord:
+    """A framework that was asked to leave an agent. `answer`: empty, accepted or declined."""
+
+    framework_id: FrameworkId
+    agent_id: AgentId
+    answer: str = ""
+
+
+@dataclass(slots=True)
 class MasterState:
     """Everything that the master's handlers share."""
 
@@ -153,8 +158,8 @@ class MasterState:
     allocator_name: str
     principals: Mapping[str, Principal]
     roles: Mapping[str, RoleSettings]
-    # The registry: agent id -> the key it was admitted with.
-    admitted: dict[AgentId, str]
+    # Every agent that was ever admitted; see core/master/registry.py.
+    registry: dict[AgentId, AgentEntry]
     offer_timeout_s: float = OFFER_TIMEOUT_S
     agent_timeout_s: float = AGENT_TIMEOUT_S
     allocation_interval_s: float = 1.0
@@ -173,6 +178,10 @@ class MasterState:
     missing: dict[AgentId, dict[FrameworkId, None]] = field(default_factory=dict)
     removals: Removals = field(default_factory=Removals)
     offers_made: int = 0
+    # Drains whose deadline is to come, in monotonic seconds, and who was asked to leave.
+    drain_at: dict[AgentId, float] = field(default_factory=dict)
+    inverse: dict[OfferId, InverseRecord] = field(default_factory=dict)
+    inverse_made: int = 0
     allocation_wanted: bool = False
 
     def principal(self, peer: str) -> Principal | None:
@@ -182,6 +191,24 @@ class MasterState:
     def send(self, peer: str, message: Message) -> list[Effect]:
         """Send in the peer's session; nothing when it has none."""
         return self.sessions.send(peer, message) if peer else []
+
+    def mode(self, agent_id: AgentId) -> Mode:
+        """What an operator decided of this agent."""
+        entry = self.registry.get(agent_id)
+        return Mode.IN_USE if entry is None else entry.mode
+
+    def offerable(self) -> list[AgentId]:
+        """The agents that are here and not withheld by an operator."""
+        return [
+            agent_id
+            for agent_id, agent in self.agents.items()
+            if agent.peer and self.mode(agent_id) is Mode.IN_USE
+        ]
+
+    def send_to_agent(self, agent_id: AgentId, message: Message) -> list[Effect]:
+        """Send to an agent; nothing to one that is away or gone."""
+        agent = self.agents.get(agent_id)
+        return [] if agent is None else self.send(agent.peer, message)
 
     def client_of(self, framework: FrameworkRecord) -> Client:
         """The framework as the allocator sees it."""
@@ -210,7 +237,9 @@ class MasterState:
     def forget_task(self, task: TaskRecord) -> None:
         """Drop a task whose end is acknowledged, and with it a removed framework's last trace."""
         require(not task.holds_resources, f"task {task.task_id} is forgotten while it holds")
-        self.agents[task.agent_id].tasks.pop((task.framework_id, task.task_id), None)
+        agent = self.agents[task.agent_id]
+        agent.tasks.pop((task.framework_id, task.task_id), None)
+        self.bury_agent(agent)
         framework = self.frameworks.get(task.framework_id)
         if framework is not None:
             framework.tasks.pop(task.task_id, None)
@@ -222,6 +251,13 @@ class MasterState:
         if framework_id in self.removed and not framework.tasks:
             self.frameworks.pop(framework_id, None)
             self.allocator.remove_framework(framework_id)
+
+    def bury_agent(self, agent: AgentRecord) -> None:
+        """Drop the record of an agent that is gone once none of its tasks is left."""
+        agent_id = agent.info.agent_id
+        over = self.mode(agent_id) is Mode.GONE and not agent.peer and not agent.tasks
+        if over and self.agents.pop(agent_id, None) is not None:
+            self.allocator.remove_agent(agent_id)
 
     def check(self) -> None:
         """Recount what agents hold against their tasks and offers. Raises InvariantBroken."""
@@ -238,6 +274,8 @@ class MasterState:
             for outstanding in self.offers.values():
                 if outstanding.offer.agent_id == agent_id:
                     require(bool(agent.peer), f"agent {agent_id} is away and offered")
+                    withheld = self.mode(agent_id) is not Mode.IN_USE
+                    require(not withheld, f"agent {agent_id} is withheld and offered")
                     held = held + outstanding.offer.resources
             if isinstance(self.allocator, Ledger):
                 free = self.allocator.free(agent_id)
@@ -248,6 +286,12 @@ class MasterState:
             require(agent.info.total.contains(held), f"agent {agent_id} is overcommitted: {held}")
         if isinstance(self.allocator, Ledger):
             self.allocator.check()
+        for agent_id in self.drain_at:
+            require(self.mode(agent_id) is Mode.DRAINING, f"agent {agent_id} is no drain's")
+        for asked in self.inverse.values():
+            agent_id = asked.agent_id
+            require(self.mode(agent_id) is Mode.DRAINING, f"agent {agent_id} is asked back")
+            require(bool(self.frameworks[asked.framework_id].peer), "an absent framework is asked")
         for framework_id, framework in self.frameworks.items():
             for task in framework.tasks.values():
                 require(

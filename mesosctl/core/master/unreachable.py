@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 from mesosctl.core.machine import Effect, Log, Now
+from mesosctl.core.master.registry import Mode
 from mesosctl.core.master.state import AgentRecord, MasterState
 from mesosctl.limits import AGENTS_RETURN_S
 from mesosctl.model.ids import AgentId, FrameworkId
@@ -21,7 +22,8 @@ from mesosctl.protocol.messages.framework import AgentChanged
 def expect_all(state: MasterState, now: Now) -> None:
     """The master starts: every agent of the registry is expected back."""
     by = now.mono + state.agent_timeout_s + AGENTS_RETURN_S
-    state.absent = dict.fromkeys(state.admitted, by)
+    expected = [one for one in state.registry if state.mode(one) is not Mode.GONE]
+    state.absent = dict.fromkeys(expected, by)
 
 
 def left(state: MasterState, agent: AgentRecord, since: float) -> None:
@@ -76,6 +78,15 @@ def deadline(state: MasterState) -> float | None:
     """When tell_unreachable() has something to do."""
     first = min(state.absent.values(), default=None)
     return None if first is None else max(first, state.removals.ready_at())
+
+
+def forget(state: MasterState, agent_id: AgentId) -> None:
+    """The agent was declared gone: it is not waited for any more."""
+    state.absent.pop(agent_id, None)
+    state.missing.pop(agent_id, None)
+    agent = state.agents.get(agent_id)
+    if agent is not None:
+        agent.away_since, agent.told_unreachable = None, False
 
 
 def returned(state: MasterState, agent: AgentRecord) -> list[Effect]:

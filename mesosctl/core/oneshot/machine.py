@@ -17,6 +17,7 @@ from mesosctl.core.driver import (
     AgentMoved,
     DriverEvent,
     FrameworkDriver,
+    InverseOffersArrived,
     OffersArrived,
     Registered,
     StatusArrived,
@@ -42,6 +43,7 @@ from mesosctl.model.ids import AgentId, TaskId
 from mesosctl.model.jobs import exit_code
 from mesosctl.model.tasks import Reason, StatusUpdate, TaskInfo, TaskState
 from mesosctl.protocol.messages.agent import TaskKill
+from mesosctl.protocol.messages.maintenance import InverseOffer
 
 # Nobody wants the rest of what is offered to a framework that only ever runs one task.
 REFUSE_REST_S = 3600.0
@@ -190,6 +192,8 @@ class OneShot:
                     effects += self._admitted(event, now)
                 case AgentMoved():
                     effects += self._agent_moved(event, now)
+                case InverseOffersArrived(offers=offers):
+                    effects += [Note(_drain_note(offer)) for offer in offers]
                 case SubscriptionFailed(message=message):
                     effects += [Note(message), *self._stop(125)]
                 case _:
@@ -197,7 +201,7 @@ class OneShot:
         return effects
 
     def _agent_moved(self, event: AgentMoved, now: Now) -> list[Effect]:
-        if event.state == "registered":
+        if event.state != "unreachable":
             self._lease_due = None
             return []
         lease_s = self._task.lease_s
@@ -355,3 +359,13 @@ class OneShot:
     def _stop(self, code: int) -> list[Effect]:
         self._over = True
         return [*self._streams.end(), *self._driver.teardown(), Stop(code)]
+
+
+def _drain_note(offer: InverseOffer) -> str:
+    """What the user of a task is told whose agent is emptied."""
+    why = f" ({offer.reason})" if offer.reason else ""
+    if offer.deadline_s is None:
+        return f"agent {offer.agent_name} is drained{why}; the task may finish"
+    return (
+        f"agent {offer.agent_name} is drained{why}: the task is ended in {offer.deadline_s:.0f} s"
+    )

@@ -18,6 +18,14 @@ def __getattr__(name: str) -> dict[str, type[Message]]:
     """
     if name != "KINDS":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from mesosctl.protocol.messages import agent, batch, framework, query, session, streams  # noqa: F401
+    from mesosctl.protocol.messages import (  # noqa: F401
+        agent,
+        batch,
+        framework,
+        maintenance,
+        query,
+        session,
+        streams,
+    )
 
     return base.KINDS

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from mesosctl.model.cluster import AgentInfo, FrameworkInfo
 from mesosctl.model.ids import AgentId, ExecutorId, FrameworkId, TaskId
-from mesosctl.model.tasks import StatusUpdate, TaskInfo, TaskReport, TaskState
+from mesosctl.model.tasks import Reason, StatusUpdate, TaskInfo, TaskReport, TaskState
 from mesosctl.protocol.messages.base import Message, message
 
 
@@ -71,12 +71,15 @@ class TaskKill:
     """One task to end. `signum` None: TERM, then KILL to the whole container after `grace_s`.
 
     With `signum` that signal is sent and nothing else happens. `grace_s` None: the task's own.
+    `reason` is what its end is told with, `text` what people read beside it.
     """
 
     task_id: TaskId
     agent_id: str = ""
     grace_s: float | None = None
     signum: int | None = None
+    reason: Reason = Reason.KILL_REQUESTED
+    text: str = ""
 
 
 @message("kill-tasks")
@@ -203,6 +206,7 @@ class RenewLeases(Message):
 @message("shutdown-executor")
 @dataclass(frozen=True, slots=True)
 class ShutdownExecutor(Message):
-    """Agent -> executor: end every task within `grace_s`, report, then exit."""
+    """Agent -> executor: end every task within `grace_s`, for `reason`, report, then exit."""
 
     grace_s: float
+    reason: Reason = Reason.KILL_REQUESTED

@@ -123,7 +123,7 @@ class Rescind(Message):
 @message("agent-changed")
 @dataclass(frozen=True, slots=True)
 class AgentChanged(Message):
-    """An agent with tasks of this framework became `unreachable`, `registered` or `removed`."""
+    """An agent with tasks of this framework became `unreachable`, `registered` or `gone`."""
 
     agent_id: AgentId
     name: str

@@ -13,12 +13,18 @@ from mesosctl.protocol.messages.base import Message, message
 @message("list-agents")
 @dataclass(frozen=True, slots=True)
 class ListAgents(Message):
-    """Which agents are there?"""
+    """Which agents are there? `agents` are names and ids; none asks for all."""
+
+    agents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class AgentView:
-    """An agent with what it holds. `state`: registered or unreachable. Times are wall seconds."""
+    """An agent with what it holds. Times are wall seconds.
+
+    `state`: registered, unreachable, or what an operator decided, which is `mode` by itself.
+    `deadline` and `deadline_s` (from now) are a drain's; `answers` are those to inverse offers.
+    """
 
     agent: AgentInfo
     state: str
@@ -26,12 +32,17 @@ class AgentView:
     offered: Resources
     tasks: int
     registered: float = 0.0
+    mode: str = ""
+    reason: str = ""
+    deadline: float | None = None
+    deadline_s: float | None = None
+    answers: dict[str, str] = field(default_factory=dict)
 
 
 @message("agents")
 @dataclass(frozen=True, slots=True)
 class Agents(Message):
-    """Answer to ListAgents."""
+    """Answer to ListAgents, and to what operators ask for: see maintenance.py."""
 
     re: int
     agents: tuple[AgentView, ...]

@@ -44,7 +44,8 @@ class Bye(Message):
 class Refusal(Message):
     """The request with sequence number `re` is refused.
 
-    `code`: invalid, unknown-kind, not-permitted, not-found, conflict, unavailable, never-fits.
+    `code`: invalid, unknown-kind, not-permitted, not-found, conflict, unavailable, never-fits,
+    gone.
     `message` says what and why in one line of at most 500 characters, `hint` what to try.
     """
 

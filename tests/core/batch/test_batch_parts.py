@@ -239,9 +239,9 @@ def test_no_pending_task_is_without_a_reason(
     if seen:
         agents.note(offer(1, 4000, 1024), queue)
         place(queue, [offer(1, 4000, 1024)])
-    word, sentence = Outlook(agents, registered, since, 100.0).reason(job, None)
+    word, sentence = Outlook(agents, queue, registered, since, 100.0).reason(job, None)
     assert word in ("NoFramework", "MaxRunning", "OfferPending", "NoAgents", "Resources")
     assert sentence
     queue.requeue(job, queue.start(job, AgentId("A"), "a"), 200.0) if job.room() else None
-    assert Outlook(agents, registered, since, 100.0).reason(job, None)[0]
+    assert Outlook(agents, queue, registered, since, 100.0).reason(job, None)[0]
     queue.check()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from mesosctl.model.cluster import AgentInfo, FrameworkInfo, Principal
 from mesosctl.model.ids import AgentId, FrameworkId, TaskId
 from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import Command, StatusUpdate, TaskInfo, TaskReport, TaskState
-from mesosctl.protocol.codec import decode, encode
+from mesosctl.protocol.codec import decode, encode, pack, unpack
 from mesosctl.protocol.messages.agent import (
     Acknowledge,
     AgentRegistered,
@@ -147,7 +148,7 @@ class Cluster:
         self.peers: dict[str, tuple[Peer, str]] = {}
         self.name_of: dict[int, str] = {}
         self.numbers = itertools.count(1)
-        self.registry: dict[AgentId, str] = {}
+        self.registry: dict[str, dict[str, Any]] = {}
         self.master = self.new_master(1)
 
     def new_master(self, epoch: int) -> MasterMachine:
@@ -164,7 +165,7 @@ class Cluster:
             new_id=self.new_id,
             principals=self.keys,
             roles={},
-            admitted=self.registry,
+            registry=self.registry,
         )
         self._done(self.master.handle(Started(), self.now))
         return self.master
@@ -178,6 +179,11 @@ class Cluster:
         agent = FakeAgent(self, name, total)
         self.connect(agent, key)
         return agent
+
+    def agent_id(self, name: str) -> str:
+        """The id under which the registry has the agent of this name."""
+        [found] = [key for key, row in self.registry.items() if row["name"] == name]
+        return found
 
     def framework(self, name: str, key: str = "op", **options: object) -> Scheduler:
         """A framework that subscribed."""
@@ -225,7 +231,7 @@ class Cluster:
     def _done(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, Put) and effect.table == "agents":
-                self.registry[AgentId(effect.key)] = effect.value["key"]
+                self.registry[effect.key] = unpack(pack(effect.value))
             if isinstance(effect, Send) and effect.peer in self.peers:
                 peer, _ = self.peers[effect.peer]
                 envelope = decode(encode(effect.envelope), bytes_max=2**23)
