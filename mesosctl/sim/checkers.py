@@ -180,6 +180,10 @@ class Judges:
             return
         self._is_dead(update)
         wire, state = update.task_id, update.state
+        if update.reason is Reason.AGENT_GONE:
+            # The operator's word: what the host did not get on anybody's disk is lost with it.
+            self._over.setdefault(wire, state)
+            return
         if not update.uuid and state is TaskState.DROPPED and not self._awaits(wire):
             # The master may say so of what was acknowledged and forgotten; nobody asked for more.
             return

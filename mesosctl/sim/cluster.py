@@ -24,6 +24,7 @@ from mesosctl.sim.faults import Faults, Nemesis
 from mesosctl.sim.history import History
 from mesosctl.sim.hosts import Behaviour, Host
 from mesosctl.sim.node import Node
+from mesosctl.sim.operators import Operators
 from mesosctl.sim.plan import Plan
 from mesosctl.sim.wire import Connection
 from mesosctl.sim.world import World
@@ -64,6 +65,8 @@ class Cluster:
             within_s = plan.agents_within_s if node in self.agents else 0.5
             world.later(world.random.uniform(0, within_s), node.start)
         Nemesis(self, plan.faults_s).begin()
+        self.operators = Operators(self, OPERATOR, plan.faults_s)
+        self.operators.begin()
 
     def nodes(self) -> list[Node]:
         """Everyone but the executors, in a fixed order."""
@@ -157,6 +160,7 @@ class Cluster:
         world.wire.heal()
         for node in list(world.nodes.values()):
             node.resume()
+        self.operators.heal()
 
     def is_quiet(self) -> bool:
         """Whether every job was accepted and has ended, and nobody holds anything for any."""

@@ -57,6 +57,8 @@ class Node:
         self.peers: dict[str, Connection] = {}
         self.deeds: dict[type[Effect], Callable[[Any], None]] = {}
         self.restarts = True
+        # Exit codes that are no fault, with what is done about them before it is started again.
+        self.stops_with: dict[int, Callable[[], object]] = {}
         self.mortal = True
         self.check_every = CHECK_EVERY
         self._passes = 0
@@ -208,9 +210,12 @@ class Node:
                 if level in ("warning", "error"):
                     world.note(self.name, "says", text)
             case Stop(exit_code=code, text=text):
-                require(code == 0, f"I12: {self.name} stopped with {code}: {text}")
+                expected = code == 0 or code in self.stops_with
+                require(expected, f"I12: {self.name} stopped with {code}: {text}")
                 world.note(self.name, "stops", text)
                 self.kill()
+                if code:
+                    self.stops_with[code]()
                 if self.restarts:
                     world.later(1.0, self.start)
             case _:

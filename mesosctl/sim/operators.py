@@ -1,0 +1,128 @@
+"""Operators of a simulated cluster: they drain agents, bring them back, declare dead hosts gone.
+
+Rules: their chance is their own, so that what they do changes nothing else that a seed draws, and
+only some seeds have any. They say `gone` of hosts alone that were switched off. Healing ends with
+every agent in use. What they decided is on the master's disk, and is believed from there.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mesosctl.core.machine import Effect, Event, Put, Received, Send
+from mesosctl.errors import require
+from mesosctl.protocol.envelope import Envelope
+from mesosctl.protocol.messages.agent import LaunchTasks
+from mesosctl.protocol.messages.base import Message
+from mesosctl.protocol.messages.maintenance import (
+    DeactivateAgents,
+    DeclareGone,
+    DrainAgents,
+    UndrainAgents,
+)
+
+if TYPE_CHECKING:
+    from mesosctl.sim.cluster import Cluster
+    from mesosctl.sim.node import Node
+
+SHARE = 0.25
+MEAN_S = 8.0
+DEADLINES_S = (0.0, 2.0, 10.0, None)
+LOOK_S = 2.0
+# What an agent stops with that the master refuses for good.
+REFUSED = 5
+WITHHELD = ("draining", "deactivated")
+
+
+class Operators:
+    """Everything that people do to the agents of one cluster, as a judge of what follows, too."""
+
+    def __init__(self, cluster: Cluster, key: str, until_s: float) -> None:
+        self._cluster = cluster
+        self._world = cluster.world
+        self._key = key
+        self._until_s = until_s
+        # Chance that can be repeated is the point here.
+        self._chance = random.Random(self._world.seed ^ 0x0DECADE)  # noqa: S311
+        self._asked = 0
+
+    def begin(self) -> None:
+        """In some seeds, start to decide things."""
+        if self._chance.random() < SHARE:
+            self._world.judges.append(self)
+            for agent in self._cluster.agents:
+                agent.stops_with[REFUSED] = agent.disk.clear
+            self._later()
+
+    def _later(self) -> None:
+        self._world.later(self._chance.expovariate(1 / MEAN_S), self._decide)
+
+    def _decide(self) -> None:
+        if self._world.now.mono >= self._until_s:
+            return
+        deeds = (
+            self._drain,
+            self._drain,
+            self._undrain,
+            self._undrain,
+            self._deactivate,
+            self._gone,
+        )
+        self._chance.choice(deeds)(self._chance.randrange(len(self._cluster.agents)))
+        self._later()
+
+    def _drain(self, number: int) -> None:
+        name = self._cluster.agents[number].name
+        self._say("drain", DrainAgents(self._id(), (name,), self._chance.choice(DEADLINES_S)))
+
+    def _undrain(self, number: int) -> None:
+        self._say("undrain", UndrainAgents(self._id(), (self._cluster.agents[number].name,)))
+
+    def _deactivate(self, number: int) -> None:
+        name = self._cluster.agents[number].name
+        self._say("deactivate", DeactivateAgents(self._id(), (name,)))
+
+    def _gone(self, number: int) -> None:
+        """A host is switched off, and comes back later with a work directory that is refused."""
+        self._cluster.hosts[number].reboot()
+        self._say("gone", DeclareGone(self._id(), (self._cluster.agents[number].name,)))
+
+    def _id(self) -> str:
+        self._asked += 1
+        return f"{self._asked:016x}"
+
+    def _say(self, what: str, message: Message) -> None:
+        """One command: it is said once, and a master that is down does not hear it."""
+        self._world.struck(what, "operator")
+        envelope = Envelope("", 0, self._id(), 1, message)
+        self._cluster.master.take(Received(f"operator-{self._asked}", self._key, envelope))
+
+    def heal(self) -> None:
+        """Bring every agent back into use, again and again until it is so."""
+        rows = self._cluster.master.tables().get("agents", {})
+        held = tuple([agent_id for agent_id, row in rows.items() if row.get("mode") in WITHHELD])
+        if held:
+            self._say("undrain", UndrainAgents(self._id(), held))
+            self._world.later(LOOK_S, self.heal)
+
+    # --- as a judge -------------------------------------------------------------------------------
+    def saw(self, node: Node, event: Event, effects: Sequence[Effect]) -> None:
+        """Single events are judged by others."""
+
+    def passed(self, node: Node, effects: Sequence[Effect]) -> None:
+        """Nothing is launched on an agent that was withheld before, and nobody gone comes back."""
+        if node is not self._cluster.master:
+            return
+        decided = {effect.key for effect in effects if isinstance(effect, Put)}
+        for effect in effects:
+            if isinstance(effect, Send) and isinstance(effect.envelope.message, LaunchTasks):
+                agent_id = effect.envelope.message.tasks[0].agent_id
+                mode = (node.row("agents", agent_id) or {}).get("mode", "")
+                fresh = agent_id in decided
+                require(not mode or fresh, f"I4: {agent_id} is {mode} and is given tasks")
+            if isinstance(effect, Put) and effect.table == "agents":
+                before = (node.row("agents", effect.key) or {}).get("mode", "")
+                stays = before != "gone" or effect.value.get("mode") == "gone"
+                require(stays, f"I3: {effect.key} was gone and is {effect.value.get('mode')}")
