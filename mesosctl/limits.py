@@ -137,6 +137,8 @@ SUMMARIES_KEPT = 50_000
 LOG_MAX_BYTES = 64 * 1024 * 1024
 LOG_MAX_BYTES_MIN = 64 * 1024
 LOG_HEAD_BYTES = 64 * 1024
+# Agents that a master's registry remembers before it forgets some (Mesos: 102,400).
+REGISTRY_AGENTS_MAX = 50_000
 # How often an agent looks for containers that nobody owns any more.
 ORPHANS_LOOK_S = 300.0
 # The log that all executors of an agent share; one older file of this size is kept beside it.

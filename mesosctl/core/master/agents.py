@@ -9,6 +9,7 @@ from mesosctl.core.master import draining, registry
 from mesosctl.core.master.frameworks import recover_framework
 from mesosctl.core.master.maintenance import finish_gone, gone_refusal
 from mesosctl.core.master.offering import offers_of, rescind
+from mesosctl.core.master.pruning import forget_surplus
 from mesosctl.core.master.registry import AgentEntry, Mode
 from mesosctl.core.master.state import AgentRecord, MasterState, TaskRecord
 from mesosctl.core.master.unreachable import left, returned
@@ -49,7 +50,7 @@ def on_register(state: MasterState, peer: str, message: RegisterAgent, now: Now)
     entry = replace(known or AgentEntry(key), name=message.agent.name)
     if entry != known:
         state.registry[agent_id] = entry
-        effects.append(registry.put(agent_id, entry))
+        effects += [registry.put(agent_id, entry), *forget_surplus(state)]
     info = replace(message.agent, agent_id=agent_id)
     agent = state.agents.get(agent_id)
     if agent is None:

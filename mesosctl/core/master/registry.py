@@ -2,9 +2,10 @@
 
     agents   <agent id>   an AgentEntry
 
-Rules: an entry is put in the pass that makes a promise of it. It is never deleted: an id that was
-declared gone must be refused for good. A record that cannot be understood stops the master: it
-never means that there is no agent.
+Rules: an entry is put in the pass that makes a promise of it. One of which an operator decided
+something is never deleted: an id that was declared gone must be refused for good. Others may be,
+where there are very many (core/master/pruning.py). A record that cannot be understood stops the
+master: it never means that there is no agent.
 """
 
 from __future__ import annotations
