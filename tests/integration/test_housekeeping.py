@@ -75,7 +75,7 @@ def test_a_disk_that_fills_up_costs_the_oldest_sandboxes_first(
 ) -> None:
     """Long before their retention is over, and no more than is needed."""
     env.master()
-    agent = env.agent("cpus:4;mem:2G", "--log-keep", "100s", "--ends-tasks")
+    agent = env.agent("cpus:4;mem:2G", "--log-keep", "10m", "--ends-tasks")
     env.wait_for_framework()
     fill = ["sh", "-c", "head -c 4000000 /dev/zero > big"]
     for _ in range(3):
@@ -84,7 +84,7 @@ def test_a_disk_that_fills_up_costs_the_oldest_sandboxes_first(
     assert len(before) == 3
     # Nearly full now: 12 of 16 MiB are 75 %, and this makes it 95 %.
     (small_disk / "other").write_bytes(b"x" * 3_300_000)
-    until(lambda: len(sandboxes(env)) < 3, "a sandbox is removed for want of room")
+    until(lambda: len(sandboxes(env)) < 3, "a sandbox is removed for want of room", 120)
     left = sandboxes(env)
     assert left and left == before[-len(left) :]
     assert "% full" in agent.text()
