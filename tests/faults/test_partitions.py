@@ -275,4 +275,6 @@ def test_a_slow_reader_holds_nobody_else_up(lines: Lines) -> None:
     env.ok("wait", job)
     noted = read_notes(env.files)
     assert len(noted) == 100
-    assert all(list(notes.starts) == [1] for notes in noted.values())
+    # An offer may be over before its acceptance came through; what never started has a number, too.
+    assert all(len(notes.starts) == len(notes.ends) == 1 for notes in noted.values())
+    assert not any(notes.overlaps for notes in noted.values())
