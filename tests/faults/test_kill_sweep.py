@@ -39,7 +39,7 @@ def sweep(env: FaultEnv, victim: str, many: int) -> str:
     return sweep.figures.text()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_killed_at_system_calls(env: FaultEnv, victim: str) -> None:
     """Whatever it was about to keep, send or begin: every job ends once, and nothing is left."""
