@@ -17,6 +17,26 @@ OUT = int(zmq.POLLOUT)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
+# Signals that came while no loop ran; see hold_signals.
+_held: list[int] = []
+
+
+def _hold(number: int, _: object) -> None:
+    _held.append(number)
+
+
+@contextmanager
+def hold_signals() -> Iterator[None]:
+    """Keep signals that come between two loops of this process for the later one."""
+    before = {number: signal.signal(number, _hold) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _held.clear()
+
+
 class Sources:
     """What a poll waits for, each with what to call when it is ready."""
 
@@ -78,12 +98,24 @@ class Wakeup:
         # A handler has to be there for the number to be written; there is nothing for it to do.
         before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
         wakeup = signal.set_wakeup_fd(self._ends[1], warn_on_full_buffer=False)
+        os.write(self._ends[1], bytes(_held))
+        _held.clear()
         try:
             yield
         finally:
-            signal.set_wakeup_fd(wakeup)
+            # In this order, so that whoever holds them misses none in between.
             for number, handler in before.items():
                 signal.signal(number, handler)
+            signal.set_wakeup_fd(wakeup)
+            if signal.getsignal(SIGNALS[0]) is _hold:
+                _held.extend(self._left())
+
+    def _left(self) -> list[int]:
+        """The signals that nobody has taken."""
+        try:
+            return self.take()
+        except BlockingIOError:
+            return []
 
     def close(self) -> None:
         """Close both ends. Idempotent."""

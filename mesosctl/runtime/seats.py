@@ -20,6 +20,7 @@ from mesosctl.model.masters import ZkPlace
 from mesosctl.runtime.endpoints import parse_address
 from mesosctl.runtime.ids import new_id
 from mesosctl.runtime.loop import Loop
+from mesosctl.runtime.polling import hold_signals
 from mesosctl.runtime.sockets import ServerSpec
 from mesosctl.runtime.zk_election import Contender, Identity, Seat, foreign
 from mesosctl.runtime.zk_watch import cluster_exists
@@ -68,16 +69,17 @@ class Seats:
 
         Raises Refused when it does not belong to the cluster there, or cannot listen.
         """
-        while True:
-            code, seat = self._stand_by()
-            if seat is None:
-                return code
-            try:
-                code = lead(seat, self._listen)
-                if code in (0, InvariantBroken.exit_code) or not is_over(seat):
+        with hold_signals():
+            while True:
+                code, seat = self._stand_by()
+                if seat is None:
                     return code
-            finally:
-                seat.close()
+                try:
+                    code = lead(seat, self._listen)
+                    if code in (0, InvariantBroken.exit_code) or not is_over(seat):
+                        return code
+                finally:
+                    seat.close()
 
     def _stand_by(self) -> tuple[int, Seat | None]:
         machine = StandbyMachine()

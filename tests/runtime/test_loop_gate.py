@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Sequence
 
 import pytest
 
-from mesosctl.core.machine import Delete, Effect, Event, Log, Now, Put, Started
+from mesosctl.core.machine import Delete, Effect, Event, Log, Now, Put, Signalled, Started, Stop
 from mesosctl.runtime.fence import Deposed
 from mesosctl.runtime.loop import Loop
+from mesosctl.runtime.polling import hold_signals
 
 pytestmark = pytest.mark.integration
 
@@ -84,3 +87,43 @@ def test_a_call_from_another_thread_reaches_the_gate() -> None:
 
     loop.call(lose)
     assert loop.run() == Deposed.exit_code
+
+
+class Told(Busy):
+    """Stops at a signal, and has the process sent one when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.signals: list[int] = []
+
+    def handle(self, event: Event, now: Now) -> list[Effect]:
+        if isinstance(event, Signalled):
+            self.signals.append(event.signum)
+            return [Stop(0)]
+        return []
+
+
+@pytest.mark.parametrize("moment", ["between", "unread"])
+def test_a_signal_between_two_loops_is_for_the_later_one(moment: str) -> None:
+    """A master that is told to stop while it goes from standing by to leading must not miss it."""
+
+    def send() -> Sequence[Event]:
+        first.abandon()
+        os.kill(os.getpid(), signal.SIGTERM)
+        return ()
+
+    def end() -> Sequence[Event]:
+        first.abandon()
+        return ()
+
+    with hold_signals():
+        early = Told()
+        first = Loop(early, log=lambda level, text: None)
+        first.call(send if moment == "unread" else end)
+        assert first.run() == 0 and early.signals == []
+        if moment == "between":
+            os.kill(os.getpid(), signal.SIGTERM)
+        late = Told()
+        assert Loop(late, log=lambda level, text: None).run() == 0
+        assert late.signals == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
