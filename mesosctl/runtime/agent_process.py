@@ -260,8 +260,7 @@ def _run(settings: AgentSettings, work_dir: Path, store: SqliteStore, log: Logge
         loop.close()
         raise
     loop.authority(DOMAIN, deeds.may_connect)
-    notify.ready()
-    loop.on_stop = notify.stopping
+    loop.on_ready, loop.on_stop = notify.ready, notify.stopping
     try:
         return loop.run()
     finally:

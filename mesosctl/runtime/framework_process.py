@@ -103,8 +103,7 @@ def _run(
     link_to_master(loop, LINK, master, key)
     loop.on_refused(lambda link, why: _refused(loop, why))
     loop.log("info", f"commands are served on {told}, the master is {master}")
-    notify.ready()
-    loop.on_stop = notify.stopping
+    loop.on_ready, loop.on_stop = notify.ready, notify.stopping
     return loop.run()
 
 

@@ -104,7 +104,8 @@ class Loop:
         self.log = log or Logger(role or "mesosctl")
         self._store = store
         self._clock = clock
-        # Called once when the machine wants to stop, before the last messages leave.
+        # Called once each: when signals are heeded, and before the last messages leave.
+        self.on_ready: Callable[[], None] = lambda: None
         self.on_stop: Callable[[], None] = lambda: None
         self._exit_code: int | None = None
         self._timers: list[_Timer] = []
@@ -224,6 +225,7 @@ class Loop:
         self.every(LOOK_S, DescriptorWatch(self._wakeup.fileno(), self.log).look)
         try:
             with self._wakeup.signals():
+                self.on_ready()
                 while self._exit_code is None:
                     self.run_pass()
             if not self._abandoned:

@@ -168,8 +168,8 @@ def _run(
     if options.announce and announcement is None:
         loop.log("info", "another master of this user is announced: name this one by --master")
     child = _child(options, work_dir, loop, master, key_path) if options.with_framework else None
-    notify.ready()
-    loop.on_stop = notify.stopping
+    notify.claim()
+    loop.on_ready, loop.on_stop = notify.ready, notify.stopping
     try:
         if child is not None:
             child.start()

@@ -11,14 +11,22 @@ import os
 import socket
 
 _addresses: list[str] = []
+_told: list[bool] = []
 
 
-def ready() -> None:
-    """We serve from now on. Said once, however often it is called."""
+def claim() -> None:
+    """Take the name out of the environment, before there are children."""
     address = os.environ.pop("NOTIFY_SOCKET", "")
     if address[:1] in ("/", "@"):
         # A name that begins with @ is an abstract one.
         _addresses[:] = ["\0" + address[1:] if address[0] == "@" else address]
+
+
+def ready() -> None:
+    """We serve from now on, and heed signals. Said once, however often it is called."""
+    claim()
+    if _addresses and not _told:
+        _told.append(True)
         _tell(b"READY=1")
 
 
@@ -26,6 +34,7 @@ def stopping() -> None:
     """We begin to stop; nothing is said if we never were ready."""
     _tell(b"STOPPING=1")
     _addresses.clear()
+    _told.clear()
 
 
 def _tell(text: bytes) -> None:
