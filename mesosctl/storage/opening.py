@@ -266,3 +266,15 @@ def damaged(path: Path, why: str) -> Refused:
         "restore the directory from a backup, or move it away to begin with nothing;"
         f" docs/failure.md says when to write {ANY} into {MARK_NAME}",
     )
+
+
+def fold(connection: sqlite3.Connection) -> None:
+    """Fold the write-ahead log into the file, durably. Raises sqlite3.Error.
+
+    The process before may have ended because the disk failed while it synced. What it wrote then is
+    seen here all the same, out of the memory of the kernel, and a power cut would take it back. So
+    it is written once more before anything that is told rests on it.
+    """
+    busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    if busy:
+        raise sqlite3.OperationalError("its write-ahead log is in use")

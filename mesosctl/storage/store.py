@@ -78,6 +78,7 @@ class SqliteStore:
         try:
             connection, claim = opening.open_verified(path, role, version)
             try:
+                opening.fold(connection)
                 mark = Mark.open(path.with_name(MARK_NAME), claim)
                 return cls(connection, path, claim, mark)
             except BaseException:
