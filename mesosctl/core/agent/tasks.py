@@ -295,6 +295,10 @@ class Tasks:
             return []
         last = uuids.index(ack.uuid)
         ended = task.updates[last].is_terminal
+        if ended and task.unsent:
+            # The master knows the task from our registration, and not yet that it has ended: what
+            # it passes on before it hears that it does not take for the end of its own record.
+            self._farewells.append(task.updates[last])
         del task.updates[: last + 1]
         task.unsent = min(task.unsent, len(task.updates))
         if not task.updates:

@@ -14,6 +14,7 @@ from mesosctl.limits import EXECUTOR_REGISTER_S
 from mesosctl.model.tasks import Reason, TaskState
 from mesosctl.protocol.envelope import Envelope
 from mesosctl.protocol.messages.agent import (
+    Ack,
     AgentRegistered,
     KillTasks,
     LaunchTasks,
@@ -103,6 +104,22 @@ def test_several_steps_travel_in_order_and_a_later_ack_covers_the_earlier(bench)
     assert len(bench.machine.tasks) == 0
     # The executor is still the framework's.
     assert list(bench.tables["frameworks"]) == [F1]
+
+
+def test_an_end_is_told_to_a_new_master_even_if_its_acknowledgement_is_quicker(bench):
+    """Both in one pass: the master kept the task it was told of at registration for ever."""
+    executor = bench.up()
+    bench.launch("t1")
+    last = executor.update("t1", TaskState.FINISHED)
+    bench.states()
+    tasks = bench.machine.tasks
+    tasks.repeat()
+    bench.carry_out(tasks.acknowledge(Ack(F1, last.task_id, AGENT, last.uuid)))
+    assert len(tasks) == 0
+    assert [one.state for message in tasks.outgoing(bench.now) for one in message.updates] == [
+        TaskState.FINISHED
+    ]
+    assert tasks.outgoing(bench.now) == []
 
 
 def test_unacknowledged_updates_are_resent_less_and_less_often(bench):
