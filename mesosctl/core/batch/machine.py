@@ -65,6 +65,8 @@ REPEAT_S = 5.0
 BATCH_ITEMS = 1_000
 # A removed framework's tasks are being ended by their agents: this and their grace is waited.
 REMOVED_MARGIN_S = 5.0
+# Thrown out twice within this, a framework believes that there is another one.
+OUSTED_AGAIN_S = 60.0
 REFUSED_EXIT = 5
 # The end of a terminal is no end of a daemon.
 SIGHUP = 1
@@ -108,6 +110,8 @@ class BatchMachine:
         self._meta_dirty = False
         self._stopping = False
         self._unheard = False
+        # When another process last subscribed under our id.
+        self._ousted_at: float | None = None
 
     def _new_driver(self) -> FrameworkDriver:
         return FrameworkDriver(
@@ -253,6 +257,12 @@ class BatchMachine:
         return effects
 
     def _subscription_failed(self, code: str, text: str, now: Now) -> list[Effect]:
+        if code == "failed-over" and not self._was_ousted(now):
+            # What an earlier life of ours had sent may arrive last, and then the master takes it
+            # for the newer one. A real other one would throw us out again.
+            self._ousted_at = now.mono
+            self.driver = self.counter.driver = self._new_driver()
+            return [Log("warning", f"{text}; subscribing again"), *self.driver.start(now)]
         if code != "removed":
             self._stopping = True
             return [Stop(REFUSED_EXIT, f"the master refuses this framework ({code}): {text}")]
@@ -268,6 +278,9 @@ class BatchMachine:
         self._wanted, self._told = demand(self.queue)
         self.driver = self.counter.driver = self._new_driver()
         return [Log("warning", f"{text}; subscribing anew"), *self.driver.start(now)]
+
+    def _was_ousted(self, now: Now) -> bool:
+        return self._ousted_at is not None and now.mono < self._ousted_at + OUSTED_AGAIN_S
 
     def _stop(self, why: str) -> list[Effect]:
         self._stopping = True

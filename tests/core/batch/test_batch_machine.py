@@ -520,7 +520,11 @@ def test_a_removed_framework_begins_anew(world: World) -> None:
 
 
 def test_another_instance_makes_this_one_stop(world: World) -> None:
-    """Two schedulers over one queue would start everything twice."""
+    """Two schedulers over one queue would start everything twice; a ghost comes only once."""
+    world.master(FrameworkError("failed-over", "another process subscribed under this id"))
+    world.take(Bye)
+    world.take(Subscribe)
+    assert world.stopped is None
     world.master(FrameworkError("failed-over", "another process subscribed under this id"))
     world.take(Bye)
     assert world.stopped is not None and world.stopped.exit_code == 5
