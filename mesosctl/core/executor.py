@@ -103,6 +103,11 @@ class ExecutorMachine:
         """Whose executor it is; empty while it is warm."""
         return self._lives.framework_id
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is neither a task nor an update that nobody has taken."""
+        return self._lives.is_calm and not self._lives.updates
+
     def handle(self, event: Event, now: Now) -> list[Effect]:
         """Take one event; answer what is to be done, in order."""
         if self._stopped:

@@ -3,10 +3,12 @@
 I1 a job that was accepted is kept, once, and ends, and a kill that was taken is; I2 no two attempts
 of a task overlap, one of `--once` starts once; I3 an end is never taken back; I4 nothing is given
 out twice (the machines' own check() after a pass, and here the hosts); I5 what is told of an end is
-what happened, and it is on disk before it is acknowledged; I6 nothing is left over; I7 a task that
-is told to have ended is dead; I9 an offer is used once; I12 nobody stops for want of sense. A
-violation raises InvariantBroken with the number. What is sent is judged when its pass ends, so
-against what is on disk by the time that it is sent. Only history and messages are believed.
+what happened, and it is on disk before it is acknowledged; I7 a task that is told to have ended is
+dead; I9 an offer is used once; I10 and I11 everything ends, in the company of fools, too; I12
+nobody stops for want of sense, or speaks after its disk failed. I6 is in leaks.py, I8, I13 and I14
+in rights.py, I15 and I16 compare whole runs (seeds.py). A violation raises InvariantBroken with the
+number. What is sent is judged when its pass ends, so against what is on disk by the time that it is
+sent. Only history and messages are believed.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.batch import JobAccepted, KillJobs, KillsBegun
 from mesosctl.protocol.messages.framework import Accept
 from mesosctl.sim.cluster import AGENT_TOTAL, Cluster
+from mesosctl.sim.disk import Row
 from mesosctl.sim.history import Run
-from mesosctl.sim.node import Node, Row
+from mesosctl.sim.node import Node
 
 _ENDED_WORDS = frozenset(str(state) for state in ENDED)
 _TERMINAL_WORDS = frozenset(str(state) for state in TERMINAL)
@@ -46,7 +49,11 @@ class Judges:
         self._told: dict[str, StatusUpdate] = {}
         self._acked: dict[str, None] = {}
         self._last_run: dict[str, Run] = {}
-        self._specs: dict[str, Row] = {}
+        # The master passes on what it hears; strangers say what they like.
+        self._who_may_lie = [*cluster.masters, *cluster.strangers]
+        self._specs: dict[tuple[str, str], Row] = {}
+        # Of each node whose disk failed: the life in which it did.
+        self._failed: dict[str, int] = {}
         cluster.history.watchers.append(self.ran)
         cluster.world.judges.append(self)
 
@@ -59,15 +66,16 @@ class Judges:
         sent = [effect.envelope.message for effect in effects if isinstance(effect, Send)]
         if isinstance(message, Accept) and node is self.cluster.master:
             self._offers_once(message, sent)
-        elif isinstance(message, StatusUpdates) and node is self.cluster.framework:
+        elif isinstance(message, StatusUpdates) and node in self.cluster.batches:
             for update in message.updates:
-                self._told_the_truth(update)
+                self._told_the_truth(node, update)
         elif isinstance(message, Acknowledge) and node in self.cluster.agents:
             for ack in message.acks:
                 if ack.uuid in self._told:
                     self._acked[f"{ack.framework_id}/{ack.task_id}"] = None
         elif isinstance(message, KillJobs) and any(isinstance(one, KillsBegun) for one in sent):
-            self._killed_jobs.update(dict.fromkeys(message.selectors))
+            for selector in message.selectors:
+                self._killed_jobs[f"{node.name}/{selector}"] = None
 
     def passed(self, node: Node, effects: Sequence[Effect]) -> None:
         """Judge the end of a pass."""
@@ -76,27 +84,43 @@ class Judges:
             for effect in effects
             if isinstance(effect, Put | Delete)
         }
-        if node is self.cluster.framework:
-            for (table, key), row in kept.items():
-                if table == "tasks":
-                    self._ends_stay(key, row)
-        elif node in self.cluster.agents:
+        if node in self.cluster.agents:
             self._forgets_only_what_is_acked(node, kept)
         for effect in effects:
             if isinstance(effect, Send):
                 self._sent(node, effect.peer, effect.envelope.message, kept)
+
+    def committed(self, node: Node, effects: Sequence[Effect]) -> None:
+        """Judge what is on disk now."""
+        if node in self.cluster.batches:
+            for effect in effects:
+                if isinstance(effect, Put | Delete) and effect.table == "tasks":
+                    row = effect.value if isinstance(effect, Put) else None
+                    self._ends_stay(f"{node.name}/{effect.key}", row)
+
+    def began(self, node: Node) -> None:
+        """A life begins with a disk that works, or does not begin."""
+
+    def failed(self, node: Node) -> None:
+        """Note that this life of the node may not say anything any more."""
+        self._failed[node.name] = node.life
+
+    def sends(self, node: Node) -> None:
+        """I12: who cannot keep says nothing."""
+        silent = self._failed.get(node.name) == node.life
+        require(not silent, f"I12: {node.name} speaks after its disk failed")
 
     def _sent(self, node: Node, peer: str, message: Message, kept: dict[Any, Any]) -> None:
         def then(table: str, key: str) -> Any:
             return kept[table, key] if (table, key) in kept else node.row(table, key)
 
         match message:
-            case Accept() if node is self.cluster.framework:
+            case Accept() if node in self.cluster.batches:
                 for task in message.tasks:
-                    self._intends(task.task_id, task.agent_id, then)
+                    self._intends(node, task.task_id, task.agent_id, then)
             case JobAccepted(job_id=job_id):
                 require(then("jobs", job_id) is not None, f"I1: job {job_id} is not on disk")
-            case Acknowledge(acks=acks) if node is self.cluster.framework:
+            case Acknowledge(acks=acks) if node in self.cluster.batches:
                 for ack in acks:
                     self._knows(ack.uuid, then)
             case Acknowledge(acks=acks) if peer.startswith("x:"):
@@ -107,7 +131,7 @@ class Judges:
                     row = then(TASKS, f"{framework_id}/{launch.task.task_id}")
                     known = row is not None and row.get("executor_id")
                     require(known, f"I2: {launch.task.task_id} is handed on and not on disk")
-            case StatusUpdates(updates=updates) if node is not self.cluster.master:
+            case StatusUpdates(updates=updates) if node not in self._who_may_lie:
                 for update in updates:
                     self._is_dead(update)
             case _:
@@ -119,7 +143,7 @@ class Judges:
                 require(offer_id not in self._used_offers, f"I9: offer {offer_id} was used twice")
                 self._used_offers[offer_id] = None
 
-    def _intends(self, wire: str, agent_id: str, then: Any) -> None:
+    def _intends(self, node: Node, wire: str, agent_id: str, then: Any) -> None:
         """I1: whoever starts an attempt will know of it in its next life."""
         key, _, attempt = wire.rpartition(".")
         row = then("tasks", key)
@@ -130,7 +154,7 @@ class Judges:
             and row.get("agent_id") == agent_id
         )
         require(is_kept, f"I1: {wire} is started and not on disk so: {row}")
-        job = key.partition(".")[0]
+        job = f"{node.name}/{key.partition('.')[0]}"
         require(job not in self._killed_jobs, f"I1: {wire} is started after job {job} was killed")
 
     def _knows(self, uuid: str, then: Any) -> None:
@@ -159,7 +183,8 @@ class Judges:
 
     def _forgets_only_what_is_acked(self, node: Node, kept: dict[Any, Any]) -> None:
         for (table, key), row in kept.items():
-            if table == TASKS and row is None:
+            ours = self.cluster.batch_of(key.partition("/")[0]) is not None
+            if table == TASKS and row is None and ours:
                 require(key in self._acked, f"I5: {node.name} forgets {key}, never acknowledged")
 
     def _is_dead(self, update: StatusUpdate) -> None:
@@ -174,17 +199,18 @@ class Judges:
             text = f"I7: {update.task_id} is told to be {update.state} and lives on {host.name}"
             require(held is None or held.is_empty, text)
 
-    def _told_the_truth(self, update: StatusUpdate) -> None:
+    def _told_the_truth(self, node: Node, update: StatusUpdate) -> None:
         """I5: the framework is told what happened, and never something else later."""
         if not update.is_terminal:
             return
         self._is_dead(update)
-        wire, state = update.task_id, update.state
+        wire, state = f"{update.framework_id}/{update.task_id}", update.state
         if update.reason is Reason.AGENT_GONE:
             # The operator's word: what the host did not get on anybody's disk is lost with it.
             self._over.setdefault(wire, state)
             return
-        if not update.uuid and state is TaskState.DROPPED and not self._awaits(wire):
+        waits = self._awaits(node, update.task_id)
+        if not update.uuid and state is TaskState.DROPPED and not waits:
             # The master may say so of what was acknowledged and forgotten; nobody asked for more.
             return
         before = self._over.setdefault(wire, state)
@@ -200,10 +226,10 @@ class Judges:
         if state is TaskState.FAILED and update.reason is Reason.EXITED:
             require(ends == [(update.exit_code, None)], text)
 
-    def _awaits(self, wire: str) -> bool:
+    def _awaits(self, node: Node, wire: str) -> bool:
         """Whether the framework, by its disk, waits for the end of this attempt."""
         key, _, attempt = wire.rpartition(".")
-        row = self.cluster.framework.row("tasks", key) or {}
+        row = node.row("tasks", key) or {}
         stale = [int(old[0]) for old in row.get("stale", ())]
         present = row.get("attempt") == int(attempt) and row["state"] in _ACTIVE_WORDS
         return present or int(attempt) in stale
@@ -219,26 +245,35 @@ class Judges:
     # --- what kernels do --------------------------------------------------------------------------
     def ran(self, run: Run) -> None:
         """Judge one start of a task."""
-        wire, spec = run.task_id, self._spec(run)
+        wire = run.task_id
         require(wire not in self._over, f"I5: {wire} starts and was told to be over")
         require(len(self.cluster.history.of(wire)) == 1, f"I2: {wire} started twice")
-        before = self._last_run.get(run.name)
+        owner = self.cluster.batch_of(wire.partition("/")[0])
+        if owner is not None:
+            self._succeeds(owner, run)
+        self._not_overcommitted(run)
+
+    def _succeeds(self, owner: Node, run: Run) -> None:
+        """I2: an attempt follows the one before, and not too early."""
+        wire, spec = run.task_id, self._spec(owner, run)
+        name = f"{owner.name}/{run.name.partition('/')[2]}"
+        before = self._last_run.get(name)
         if before is not None:
             text = f"I2: {wire} started after {before.task_id}"
             require(before.attempt < run.attempt or bool(spec.get("restartable")), text)
             require(not spec.get("once"), f"{text}, and may only once")
             overlaps = before.ended_s is None and not spec.get("restartable")
             require(not overlaps, f"{text}, which runs")
-        self._last_run[run.name] = run
-        self._not_overcommitted(run)
+        self._last_run[name] = run
 
-    def _spec(self, run: Run) -> Row:
-        job = run.name.partition(".")[0]
-        if job not in self._specs:
-            row = self.cluster.framework.row("jobs", job)
+    def _spec(self, owner: Node, run: Run) -> Row:
+        job = run.name.partition("/")[2].partition(".")[0]
+        known = self._specs.get((owner.name, job))
+        if known is None:
+            row = owner.row("jobs", job)
             require(row is not None, f"I1: {run.task_id} runs and its job is not on disk")
-            self._specs[job] = dict(row["spec"]) if row else {}
-        return self._specs[job]
+            known = self._specs[owner.name, job] = dict(row["spec"]) if row else {}
+        return known
 
     def _not_overcommitted(self, run: Run) -> None:
         host = next(host for host in self.cluster.hosts if host.name == run.host)
@@ -252,22 +287,28 @@ class Judges:
     def verdict(self) -> None:
         """Judge what is left when everything should have ended."""
         cluster = self.cluster
-        tables = cluster.framework.tables()
-        jobs = tables.get("jobs", {})
-        require(cluster.is_quiet(), f"I1: something has not ended: {cluster.what_is_left()}")
-        for wish in cluster.plan.wishes:
+        # A fool that stays must not keep the others from their ends.
+        number = "I11" if any(one.stays for one in cluster.plan.strangers) else "I10"
+        require(cluster.is_quiet(), f"{number}: something has not ended: {cluster.what_is_left()}")
+        for index, node in enumerate(cluster.batches):
+            self._kept_its_jobs(index, node)
+
+    def _kept_its_jobs(self, number: int, node: Node) -> None:
+        cluster, tables = self.cluster, node.tables()
+        jobs, wishes = tables.get("jobs", {}), cluster.wishes(number)
+        for wish in wishes:
             ids = cluster.accepted.get(wish.request_id, [])
             require(bool(ids), f"I1: {wish.request_id} was never accepted")
             require(len(set(ids)) == 1, f"I1: {wish.request_id} became jobs {ids}")
             require(ids[0] in jobs, f"I1: job {ids[0]} is not on disk")
-        wanted = len(cluster.plan.wishes)
+        wanted = len(wishes)
         require(len(jobs) == wanted, f"I1: {wanted} jobs were asked for, {len(jobs)} are there")
         for key, row in tables.get("tasks", {}).items():
-            self._recorded_what_happened(key, row)
+            self._recorded_what_happened(node, key, row)
 
-    def _recorded_what_happened(self, key: str, row: Row) -> None:
+    def _recorded_what_happened(self, node: Node, key: str, row: Row) -> None:
         """I5: the end on record is that of the last attempt."""
-        wire = f"{key}.{row.get('attempt', 0)}"
+        wire = f"{self.cluster.framework_id(node)}/{key}.{row.get('attempt', 0)}"
         ends = [(run.exit_code, run.signum) for run in self.cluster.history.of(wire)]
         state = BatchState(str(row["state"]))
         text = f"I5: {wire} is on record as {state} {row.get('exit_code')} and was {ends}"

@@ -11,29 +11,38 @@ from typing import Any
 
 from mesosctl.allocation.drf import DrfAllocator
 from mesosctl.core.agent import AgentMachine
-from mesosctl.core.agent.records import PROGRESS, TASKS, AgentRecords
+from mesosctl.core.agent.records import PROGRESS, TASKS, AgentRecords, TaskEntry
 from mesosctl.core.batch.keys import KeyAsked, KeyDecided
 from mesosctl.core.batch.machine import BatchMachine
+from mesosctl.core.batch.records import META, META_KEY
 from mesosctl.core.machine import Machine
 from mesosctl.core.master import MasterMachine
 from mesosctl.model.cluster import AgentInfo, FrameworkInfo, Principal
-from mesosctl.model.ids import AgentId, FrameworkId
+from mesosctl.model.ids import AgentId, FrameworkId, OfferId
 from mesosctl.model.resources import Resources
-from mesosctl.sim.client import LINK, SimClient
+from mesosctl.protocol.schema import from_plain
+from mesosctl.sim.client import LINK, SimClient, Wish
 from mesosctl.sim.faults import Faults, Nemesis
 from mesosctl.sim.history import History
 from mesosctl.sim.hosts import Behaviour, Host
 from mesosctl.sim.node import Node
 from mesosctl.sim.operators import Operators
 from mesosctl.sim.plan import Plan
+from mesosctl.sim.strangers import Prey, Stranger
 from mesosctl.sim.wire import Connection
 from mesosctl.sim.world import World
 
+STRANGERS_MAX = 2
 OPERATOR = "operator-key"
 CLIENT = "client-key"
+STRANGER = "stranger-key"
 KEYS: Mapping[str, Principal] = {
     OPERATOR: Principal("operator", OPERATOR, ("operator",), ("me",)),
     CLIENT: Principal("client", CLIENT, ("client",), ("me",)),
+    **{
+        key: Principal(key, key, ("framework",), ("me",))
+        for key in (f"{STRANGER}{number}" for number in range(STRANGERS_MAX))
+    },
 }
 AGENT_TOTAL = Resources.parse("cpus:4;mem:4096")
 # Recounting the whole queue takes longer than all the rest of a pass.
@@ -51,14 +60,12 @@ class Cluster:
         self._behaviours: dict[str, Behaviour] = {}
         self.hosts: list[Host] = []
         self.master = self._node("master", self._make_master, OPERATOR)
-        self.framework = self._node("framework", self._make_framework, OPERATOR)
-        self.framework.check_every = QUEUE_CHECK_EVERY
-        self.framework.routes["master"] = (self.master, "master")
-        self.framework.deeds[KeyDecided] = self._key_decided
+        self.masters = [self.master]
+        self.batches = [self._batch(number) for number in range(plan.batches)]
         self.agents = [self._agent(number) for number in range(plan.agents)]
-        self.client = self._node("client", self._make_client, CLIENT)
-        self.client.routes[LINK] = (self.framework, "commands")
-        self.client.mortal = False
+        self.clients = [self._client(number) for number in range(plan.batches)]
+        self.strangers = [self._stranger(number) for number in range(len(plan.strangers))]
+        self.healed = False
         world.wire.gatekeeper = self._may_talk
         world.is_busy = self.is_busy
         for node in list(world.nodes.values()):
@@ -70,7 +77,7 @@ class Cluster:
 
     def nodes(self) -> list[Node]:
         """Everyone but the executors, in a fixed order."""
-        return [self.master, self.framework, *self.agents, self.client]
+        return [self.master, *self.batches, *self.agents, *self.clients, *self.strangers]
 
     def is_busy(self) -> bool:
         """Whether a task runs anywhere."""
@@ -97,12 +104,77 @@ class Cluster:
             registry=tables.get("agents", {}),
         )
 
-    def _make_framework(self, node: Node) -> Machine:
-        info = FrameworkInfo(FrameworkId(""), "batch", "me", address="sim", public_key="sim")
-        return BatchMachine(info, node.tables(), self.world.new_id, master="sim")
+    def _batch(self, number: int) -> Node:
+        def make(node: Node) -> Machine:
+            info = FrameworkInfo(FrameworkId(""), "batch", "me", address="sim", public_key="sim")
+            return BatchMachine(info, node.tables(), self.world.new_id, master="sim")
 
-    def _make_client(self, node: Node) -> Machine:
-        return SimClient(self.plan.wishes, self.accepted, self.world.new_id)
+        node = self._node(f"framework{number}", make, OPERATOR)
+        node.check_every = QUEUE_CHECK_EVERY
+        node.routes["master"] = (self.master, "master")
+        node.deeds[KeyDecided] = lambda effect: self._key_decided(number, effect)
+        return node
+
+    def framework_id(self, node: Node) -> str:
+        """The id that a batch framework has by now."""
+        return str((node.row(META, META_KEY) or {}).get("framework_id", ""))
+
+    def batch_of(self, framework_id: str) -> Node | None:
+        """The batch framework that has this id; None for that of a stranger."""
+        for node in self.batches:
+            if self.framework_id(node) == framework_id:
+                return node
+        return None
+
+    def wishes(self, number: int) -> list[Wish]:
+        """What is wanted of the batch framework of this number."""
+        return self.plan.wishes[number :: self.plan.batches]
+
+    def _client(self, number: int) -> Node:
+        def make(node: Node) -> Machine:
+            return SimClient(self.wishes(number), self.accepted, self.world.new_id)
+
+        node = self._node(f"client{number}", make, CLIENT)
+        node.routes[LINK] = (self.batches[number], "commands")
+        node.mortal = False
+        return node
+
+    def _stranger(self, number: int) -> Node:
+        def make(node: Node) -> Machine:
+            known = node.row("meta", "stranger") or {}
+            return Stranger(
+                node.name,
+                FrameworkId(str(known.get("framework_id", ""))),
+                self.plan.strangers[number],
+                self.world.random,
+                self.world.new_id,
+                lambda: self._prey(node),
+                lambda: self.healed,
+            )
+
+        node = self._node(f"stranger{number}", make, f"{STRANGER}{number}")
+        node.routes["master"] = (self.master, "master")
+        return node
+
+    def _prey(self, hunter: Node) -> Prey | None:
+        """Something that belongs to somebody else, as one could learn who listens well."""
+        mine = str((hunter.row("meta", "stranger") or {}).get("framework_id", ""))
+        found: list[Prey] = []
+        offers = ""
+        if isinstance(self.master.machine, MasterMachine):
+            for one in self.master.machine.state.offers.values():
+                if one.offer.framework_id != mine:
+                    offers = one.offer.offer_id
+        for agent in self.agents:
+            for row in agent.tables().get(TASKS, {}).values():
+                entry = from_plain(TaskEntry, row)
+                if entry.framework_id != mine:
+                    key = f"{entry.framework_id}/{entry.info.task_id}"
+                    progress = agent.row(PROGRESS, key) or {}
+                    uuids = [str(update["uuid"]) for update in progress.get("updates", ())]
+                    prey = (entry.framework_id, entry.info.task_id, entry.info.agent_id)
+                    found.append(Prey(*prey, uuids[0] if uuids else "u", OfferId(offers)))
+        return self.world.random.choice(found) if found else None
 
     def _agent(self, number: int) -> Node:
         def make(node: Node) -> Machine:
@@ -132,7 +204,7 @@ class Cluster:
     # --- keys of clients --------------------------------------------------------------------------
     def _may_talk(self, connection: Connection) -> bool:
         """Connections to the framework wait for its verdict on their key, as ZAP has them do."""
-        if connection.server is not self.framework:
+        if connection.server not in self.batches:
             return True
         self.world.later(0.01, lambda: self._ask_key(connection))
         return False
@@ -140,13 +212,13 @@ class Cluster:
     def _ask_key(self, connection: Connection) -> None:
         if not connection.open or connection.admitted:
             return
-        if self.framework.machine is not None:
-            self.framework.take(KeyAsked(connection.client.key))
+        if connection.server.machine is not None:
+            connection.server.take(KeyAsked(connection.client.key))
         if connection.open and not connection.admitted:
             self.world.later(1.0, lambda: self._ask_key(connection))
 
-    def _key_decided(self, effect: KeyDecided) -> None:
-        connection = self.client.links.get(LINK)
+    def _key_decided(self, number: int, effect: KeyDecided) -> None:
+        connection = self.clients[number].links.get(LINK)
         waits = connection is not None and not connection.admitted
         if connection is not None and waits and effect.allowed and effect.key == CLIENT:
             self.world.wire.admit(connection)
@@ -158,39 +230,82 @@ class Cluster:
         world.note("world", "heals")
         world.faults = replace(Faults(), restart_max_s=world.faults.restart_max_s)
         world.wire.heal()
+        self.healed = True
         for node in list(world.nodes.values()):
+            node.disk.problem = ""
             node.resume()
         self.operators.heal()
 
+    def is_whole(self) -> bool:
+        """Whether everybody is up and knows everybody."""
+        master = self.master.machine
+        if not isinstance(master, MasterMachine):
+            return False
+        agents, frameworks = master.state.agents.values(), master.state.frameworks.values()
+        present = [framework for framework in frameworks if framework.peer]
+        wanted = [node for node in self.strangers if not self.is_over(node)]
+        return sum(1 for agent in agents if agent.peer) == len(self.agents) and len(present) >= len(
+            self.batches
+        ) + len(wanted)
+
+    def who(self) -> str:
+        """Who is there, for a person who looks for the reason."""
+        down = [node.name for node in self.nodes() if node.machine is None]
+        master = self.master.machine
+        if not isinstance(master, MasterMachine):
+            return f"down: {down}"
+        agents = {one.info.name: bool(one.peer) for one in master.state.agents.values()}
+        frameworks = {one.info.name: one.state for one in master.state.frameworks.values()}
+        return f"down: {down}, at the master: {agents}, {frameworks}"
+
+    def is_over(self, stranger: Node) -> bool:
+        """Whether this stranger has ended itself."""
+        return isinstance(stranger.machine, Stranger) and stranger.machine.is_over
+
     def is_quiet(self) -> bool:
         """Whether every job was accepted and has ended, and nobody holds anything for any."""
-        client: Any = self.client.machine
-        master, framework = self.master.machine, self.framework.machine
-        if not isinstance(client, SimClient) or not client.is_content:
+        for node in self.clients:
+            if not isinstance(node.machine, SimClient) or not node.machine.is_content:
+                return False
+        for node in self.batches:
+            if not isinstance(node.machine, BatchMachine):
+                return False
+            queue = node.machine.queue
+            if queue.stale or not all(job.has_ended() for job in queue.jobs.values()):
+                return False
+        master = self.master.machine
+        if not isinstance(master, MasterMachine):
             return False
-        if not isinstance(master, MasterMachine) or not isinstance(framework, BatchMachine):
-            return False
+        ended = (
+            self.is_over(node)
+            for node, character in zip(self.strangers, self.plan.strangers, strict=True)
+            if not character.stays
+        )
         return (
-            all(job.has_ended() for job in framework.queue.jobs.values())
-            and not framework.queue.stale
-            and all(not agent.tasks for agent in master.state.agents.values())
+            all(not agent.tasks for agent in master.state.agents.values())
             and all(not host.containers for host in self.hosts)
             and all(
-                not agent.disk.get(table) for agent in self.agents for table in (TASKS, PROGRESS)
+                not agent.disk.rows(table) for agent in self.agents for table in (TASKS, PROGRESS)
             )
+            and all(ended)
         )
 
     def what_is_left(self) -> str:
         """Why it is not quiet, for a person who looks for the reason."""
-        client: Any = self.client.machine
-        framework: Any = self.framework.machine
-        parts = [] if client and client.is_content else ["the client waits"]
+        machines: list[Any] = [node.machine for node in self.clients]
+        parts = [] if all(one and one.is_content for one in machines) else ["a client waits"]
         down = [node.name for node in self.nodes() if node.machine is None]
         parts += [f"down: {down}"] if down else []
-        if framework is not None:
-            open_jobs = [job.id for job in framework.queue.jobs.values() if not job.has_ended()]
-            parts.append(f"open jobs {open_jobs}, stale {list(framework.queue.stale)}")
+        for node in self.batches:
+            if isinstance(node.machine, BatchMachine):
+                queue = node.machine.queue
+                open_jobs = [job.id for job in queue.jobs.values() if not job.has_ended()]
+                parts.append(f"{node.name}: open jobs {open_jobs}, stale {list(queue.stale)}")
+        if isinstance(self.master.machine, MasterMachine):
+            for agent_record in self.master.machine.state.agents.values():
+                if agent_record.tasks:
+                    parts.append(f"master: {list(agent_record.tasks)}")
         for agent, host in zip(self.agents, self.hosts, strict=True):
-            tasks, held = list(agent.disk.get(TASKS, {})), list(host.containers)
+            tasks, held = list(agent.disk.rows(TASKS)), list(host.containers)
             parts += [f"{agent.name} keeps {tasks} in {held}"] if tasks or held else []
         return "; ".join(parts)

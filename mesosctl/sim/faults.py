@@ -6,6 +6,8 @@ tried without the others hiding what it does. After healing nothing goes wrong a
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
 
 PARTITION_S = (2.0, 8.0, 20.0, 40.0)
 PAUSE_S = (1.0, 6.0, 20.0, 40.0)
+DISK_FULL_S = (1.0, 5.0, 20.0)
+CLOG_S = 10.0
+# Not beyond the time for which records are kept: their age is told by the clock on the wall.
+CLOCK_OFF_S = (-172_800.0, -3600.0, -1.0, 30.0, 7200.0, 172_800.0)
 
 
 class Stroke(StrEnum):
@@ -27,6 +33,12 @@ class Stroke(StrEnum):
     ISOLATE = "isolate"  # one node can talk to nobody
     PAUSE = "pause"  # a process takes nothing for a while, and then all at once
     REBOOT = "reboot"  # a host starts anew: every process of it is gone
+    POWER_CUT = "power-cut"  # a process is killed with all that it has not synced
+    SUSPEND = "suspend"  # a host sleeps: its processes and their monotonic clocks stand still
+    DISK_FULL = "disk-full"  # a disk refuses every transaction for a while
+    DISK_BREAKS = "disk-breaks"  # one transaction fails while it is written or synced
+    SWIZZLE = "swizzle"  # a part of the nodes is clogged one by one, and freed in another order
+    CLOCK = "clock"  # the clock on a wall jumps, by up to days
 
 
 @dataclass(slots=True)
@@ -34,16 +46,19 @@ class Faults:
     """How often what goes wrong, as chances of each single occasion. All 0: nothing does.
 
     `late_message`: it and all behind it come up to `late_max_s` seconds later. `stale_at_death`:
-    what a dead process had sent still arrives later; what it is sent meets its next life. Chance
+    what a dead process had sent still arrives later; what it is sent meets its next life.
+    `hiccup`: a process is away for a moment and then takes several events in one pass. Chance
     touches only messages on links of clients, and lives of nodes, whose names begin like this.
     """
 
     lose_message: float = 0.0
+    duplicate_message: float = 0.0
     cut_at_message: float = 0.0
     late_message: float = 0.0
     late_max_s: float = 20.0
     stale_at_death: float = 0.0
     kill_at_pass: float = 0.0
+    hiccup: float = 0.0
     delay_max_s: float = 0.002
     restart_max_s: float = 3.0
     partition_s: tuple[float, ...] = PARTITION_S
@@ -60,6 +75,7 @@ class Nemesis:
         self._cluster = cluster
         self._world = cluster.world
         self._until_s = until_s
+        self._clocks = random.Random(self._world.seed ^ 0xC10C)  # noqa: S311
 
     def begin(self) -> None:
         """Plan the next stroke."""
@@ -92,7 +108,57 @@ class Nemesis:
                 chance.choice([*self._cluster.nodes(), *executors]).pause(chance.choice(PAUSE_S))
             case Stroke.REBOOT:
                 chance.choice(self._cluster.hosts).reboot()
+            case Stroke.SUSPEND:
+                chance.choice(self._cluster.hosts).sleep(chance.choice(PAUSE_S))
+            case Stroke.SWIZZLE:
+                self._swizzle()
+            case _:
+                self._hit(stroke, self._a_node())
         self.begin()
+
+    def _hit(self, stroke: Stroke, node: Node) -> None:
+        """Strike the disk or the clock of a node."""
+        chance = self._world.random
+        match stroke:
+            case Stroke.POWER_CUT:
+                node.cut_power()
+            case Stroke.DISK_FULL:
+                node.disk.problem = "full"
+                self._world.later(chance.choice(DISK_FULL_S), lambda: self._make_room(node))
+            case Stroke.DISK_BREAKS:
+                node.disk.problem = "broken"
+            case Stroke.CLOCK:
+                # Of its own chance, so that a world without it is the same in all else: see I15.
+                off_s = self._clocks.choice(CLOCK_OFF_S)
+                if self._world.clocks_jump:
+                    node.wall_off_s = off_s
+                self._world.struck("clock jumps", node.name)
+            case _:
+                pass
+
+    def _make_room(self, node: Node) -> None:
+        if node.disk.problem == "full":
+            node.disk.problem = ""
+
+    def _swizzle(self) -> None:
+        """Clog a part of the nodes one after the other, free them in another order."""
+        world, nodes = self._world, self._cluster.nodes()
+        chosen = world.random.sample(nodes, world.random.randint(1, len(nodes)))
+        freed = world.random.sample(chosen, len(chosen))
+        for number, node in enumerate(chosen):
+            self._later_all(node, number * CLOG_S / len(chosen), world.wire.clog)
+        for number, node in enumerate(freed):
+            after_s = CLOG_S + world.random.choice([0.1, 4.0]) * number
+            self._later_all(node, after_s, world.wire.unclog)
+
+    def _later_all(self, node: Node, delay_s: float, deed: Callable[[Node, Node], None]) -> None:
+        def do() -> None:
+            if self._world.now.mono < self._until_s or deed == self._world.wire.unclog:
+                for other in self._cluster.nodes():
+                    deed(node, other)
+                    deed(other, node)
+
+        self._world.later(delay_s, do)
 
     def _a_node(self) -> Node:
         return self._world.random.choice([n for n in self._cluster.nodes() if n.mortal])
@@ -100,7 +166,8 @@ class Nemesis:
     def _partition(self) -> None:
         cluster, chance = self._cluster, self._world.random
         pairs = [(cluster.master, agent) for agent in cluster.agents]
-        pairs += [(cluster.master, cluster.framework), (cluster.framework, cluster.client)]
+        pairs += [(cluster.master, node) for node in [*cluster.batches, *cluster.strangers]]
+        pairs += zip(cluster.batches, cluster.clients, strict=True)
         one, other = chance.choice(pairs)
         lasts_s = chance.choice(self._world.faults.partition_s)
         direction = chance.choice(["both", "there", "back"])

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Run:
-    """One start of one task, as the kernel saw it. Times in seconds of the world."""
+    """One start of one task, as the kernel saw it. Times in seconds of the world.
+
+    `task_id` is that of the task behind that of its framework and a slash.
+    """
 
     task_id: str
     host: str

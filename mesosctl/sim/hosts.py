@@ -158,9 +158,10 @@ class Host:
         return [node for node in self.executors.values() if node.machine is not None]
 
     def reboot(self) -> None:
-        """The host starts anew: nothing of what ran is there any more, what is on disk is."""
+        """The power is cut: nothing of what ran is there any more, what was synced is."""
         self.world.struck("reboot", self.agent.name)
         self.boots += 1
+        self.agent.disk.cut_power()
         self.agent.crash()
         for node in self.running():
             node.kill()
@@ -173,6 +174,11 @@ class Host:
         self._leases.clear()
         # The same numbers are given out again.
         self._next_pid = 1000
+
+    def sleep(self, lasts_s: float) -> None:
+        """The host is suspended: its processes do nothing, their monotonic clocks stand still."""
+        for node in [self.agent, *self.running()]:
+            node.pause(lasts_s, "suspend", sleeps=True)
 
     def _make_sandbox(self, effect: MakeSandbox) -> None:
         container = effect.container
@@ -285,7 +291,7 @@ class Host:
         self.containers[effect.container] = held
 
     def _spawn(self, node: Node, effect: Spawn) -> None:
-        container, task_id = effect.launch.container, effect.launch.task.task_id
+        container = effect.launch.container
         if self.world.chance(0.01):
             self._soon(node, LaunchFailed(container, "spawner", "fork: try again later"))
             return
@@ -295,10 +301,10 @@ class Host:
             held = self.containers.get(container)
             if held is None:
                 return
-            behaviour = self.behave(task_id)
-            run = Run(task_id, self.agent.name, self.world.now.mono)
+            behaviour = self.behave(container)
+            run = Run(container, self.agent.name, self.world.now.mono)
             held.alive.append(run)
-            self.world.note(self.agent.name, "runs", task_id)
+            self.world.note(self.agent.name, "runs", container)
             self.history.begin(run)
             self._next_pid += 1
             self._soon(node, TaskStarted(container, self._next_pid))

@@ -1,8 +1,10 @@
 """A process of the simulated cluster: its machine while it is up, its disk always.
 
 Rules: a node runs the passes that the real loop runs: events in, one commit, then the other effects
-in order. It can be killed between any two of these steps, and starts again from its disk. While it
-is paused it takes nothing; afterwards it takes all that waited in one pass.
+in order. It can be killed between any two of these steps, and starts again from its disk. A commit
+that fails ends it before anything of the pass leaves. While it is paused it takes nothing;
+afterwards it takes all that waited in one pass. Its clocks are its own: the one on the wall may be
+set, the monotonic one stands still while the host sleeps.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from mesosctl.core.machine import (
     Event,
     Log,
     Machine,
+    Now,
     Open,
     Put,
     Send,
@@ -25,13 +28,12 @@ from mesosctl.core.machine import (
     Tick,
 )
 from mesosctl.errors import require
-from mesosctl.protocol.codec import pack, unpack
+from mesosctl.sim.disk import Disk, DiskFailed, Row
 
 if TYPE_CHECKING:
     from mesosctl.sim.wire import Connection
     from mesosctl.sim.world import World
 
-Row = dict[str, Any]
 CHECK_EVERY = 5
 
 
@@ -49,7 +51,7 @@ class Node:
         self.name = name
         self.make = make
         self.key = key
-        self.disk: dict[str, dict[str, bytes]] = {}
+        self.disk = Disk()
         self.machine: Machine | None = None
         self.life = 0
         self.routes: dict[str, tuple[Node, str]] = {}
@@ -65,18 +67,26 @@ class Node:
         self._tick_at: float | None = None
         self._paused = False
         self._backlog: list[Event] = []
+        # How far its clock on the wall is wrong, and for how long its host slept.
+        self.wall_off_s = 0.0
+        self.slept_s = 0.0
+        self._sleeps_since_s: float | None = None
 
     def row(self, table: str, key: str) -> Row | None:
         """One record of the disk; None when it is not there."""
-        raw = self.disk.get(table, {}).get(key)
-        return None if raw is None else unpack(raw)
+        return self.disk.row(table, key)
 
     def tables(self) -> dict[str, dict[str, Row]]:
         """What the disk holds, decoded."""
-        return {
-            table: {key: unpack(value) for key, value in rows.items()}
-            for table, rows in self.disk.items()
-        }
+        return self.disk.tables()
+
+    @property
+    def now(self) -> Now:
+        """The present by the clocks of this node."""
+        now = self.world.now
+        if self.wall_off_s or self.slept_s:
+            return now._replace(mono=now.mono - self.slept_s, wall=now.wall + self.wall_off_s)
+        return now
 
     # --- life and death ---------------------------------------------------------------------------
     def start(self) -> None:
@@ -86,9 +96,12 @@ class Node:
         self.life += 1
         self._tick_at = None
         self.world.note(self.name, "start", str(self.life))
+        self.disk.open()
         self.machine = self.make(self)
-        self.take(Started())
+        self._pass([Started()])
         if self.machine is not None:
+            for judge in self.world.judges:
+                judge.began(self)
             self.world.wire.node_started(self)
 
     def kill(self) -> None:
@@ -98,6 +111,7 @@ class Node:
         self.world.note(self.name, "ends", str(self.life))
         self.machine = None
         self._paused = False
+        self._sleeps_since_s = None
         self._backlog.clear()
         self.links.clear()
         self.peers.clear()
@@ -117,12 +131,21 @@ class Node:
                 self.world.random.uniform(0.05, self.world.faults.restart_max_s), self.start
             )
 
-    def pause(self, lasts_s: float) -> None:
-        """Take nothing for a while."""
+    def cut_power(self) -> None:
+        """Be killed together with everything that was not synced."""
+        if self.machine is not None:
+            self.world.struck("power cut", self.name)
+            self.disk.cut_power()
+            self.crash()
+
+    def pause(self, lasts_s: float, why: str = "pause", *, sleeps: bool = False) -> None:
+        """Take nothing for a while; with `sleeps` its monotonic clock stands still meanwhile."""
         if self.machine is None or self._paused:
             return
-        self.world.struck("pause", self.name, f"{lasts_s:g} s")
+        if why:
+            self.world.struck(why, self.name, f"{lasts_s:g} s")
         self._paused = True
+        self._sleeps_since_s = self.world.now.mono if sleeps else None
         life = self.life
         self.world.later(lasts_s, lambda: self.resume() if self.life == life else None)
 
@@ -130,8 +153,14 @@ class Node:
         """Take all that waited, in one pass."""
         if self._paused:
             self._paused = False
-            self.world.note(self.name, "resumes", str(len(self._backlog)))
+            if self._sleeps_since_s is not None:
+                self.slept_s += self.world.now.mono - self._sleeps_since_s
+                self._sleeps_since_s = None
+            if len(self._backlog) > 1:
+                self.world.note(self.name, "takes", f"{len(self._backlog)} at once")
             events, self._backlog = self._backlog, []
+            # Whatever was due meanwhile is looked at in this pass.
+            self._tick_at = self.now.mono
             self._pass(events)
 
     # --- passes -----------------------------------------------------------------------------------
@@ -139,14 +168,19 @@ class Node:
         """One pass for one event. A node that is down takes nothing."""
         if self._paused:
             self._backlog.append(event)
-        elif self.machine is not None:
+        elif self.machine is None:
+            return
+        elif self.mortal and self.world.chance(self.world.faults.hiccup):
+            self.pause(self.world.random.uniform(0.001, 0.2), "")
+            self._backlog.append(event)
+        else:
             self._pass([event])
 
     def _pass(self, events: Iterable[Event]) -> None:
         machine, world = self.machine, self.world
         if machine is None:
             return
-        now = world.now
+        now = self.now
         effects: list[Effect] = []
         for event in events:
             answer = machine.handle(event, now)
@@ -166,6 +200,7 @@ class Node:
         self._carry_out_all(machine, effects)
 
     def _carry_out_all(self, machine: Machine, effects: list[Effect]) -> None:
+        world = self.world
         kept = [effect for effect in effects if isinstance(effect, Put | Delete)]
         steps: list[Effect | None] = [None] if kept else []
         steps += [effect for effect in effects if not isinstance(effect, Put | Delete)]
@@ -175,7 +210,10 @@ class Node:
                 self.crash()
                 return
             if step is None:
-                self._commit(kept)
+                if not self._commit(kept):
+                    return
+                for judge in world.judges:
+                    judge.committed(self, kept)
             else:
                 self._carry_out(step)
             if self.machine is not machine:
@@ -190,17 +228,36 @@ class Node:
             return None
         return self.world.random.randrange(steps)
 
-    def _commit(self, kept: Iterable[Effect]) -> None:
-        for effect in kept:
-            if isinstance(effect, Put):
-                self.disk.setdefault(effect.table, {})[effect.key] = pack(effect.value)
-            elif isinstance(effect, Delete):
-                self.disk.get(effect.table, {}).pop(effect.key, None)
+    def _commit(self, kept: Iterable[Effect]) -> bool:
+        """Make them durable; False when the disk would not, which ended the process."""
+        broken = self.disk.problem == "broken"
+        try:
+            if broken and self.world.chance(0.5):
+                # It failed while it synced: what was written is there all the same.
+                self.disk.problem = ""
+                self.disk.write(kept)
+                raise DiskFailed("broken")
+            self.disk.write(kept)
+            self.disk.sync()
+        except DiskFailed as error:
+            if broken:
+                self.disk.problem = ""
+            self._fail_stop(str(error))
+            return False
+        return True
+
+    def _fail_stop(self, why: str) -> None:
+        self.world.struck(f"disk {why}", self.name)
+        for judge in self.world.judges:
+            judge.failed(self)
+        self.crash()
 
     def _carry_out(self, effect: Effect) -> None:
         world = self.world
         match effect:
             case Send(peer=peer, envelope=envelope):
+                for judge in world.judges:
+                    judge.sends(self)
                 world.wire.send(self, peer, envelope)
             case Open(link=link):
                 world.wire.open(self, link)
@@ -223,7 +280,7 @@ class Node:
 
     def _is_due(self, machine: Machine) -> bool:
         deadline = machine.deadline()
-        return deadline is not None and deadline <= self.world.now.mono
+        return deadline is not None and deadline <= self.now.mono
 
     def _plan_tick(self) -> None:
         if self.machine is None:
@@ -246,4 +303,6 @@ class Node:
             else:
                 self._plan_tick()
 
-        self.world.later(max(0.0, deadline - self.world.now.mono), tick)
+        delay_s = deadline - self.now.mono
+        # A little late rather than early, as sums of floats are not exact.
+        self.world.later(delay_s + 1e-6 if delay_s > 0 else 0.0, tick)

@@ -126,3 +126,15 @@ class Operators:
                 before = (node.row("agents", effect.key) or {}).get("mode", "")
                 stays = before != "gone" or effect.value.get("mode") == "gone"
                 require(stays, f"I3: {effect.key} was gone and is {effect.value.get('mode')}")
+
+    def began(self, node: Node) -> None:
+        """See Judge."""
+
+    def committed(self, node: Node, effects: Sequence[Effect]) -> None:
+        """See Judge."""
+
+    def sends(self, node: Node) -> None:
+        """See Judge."""
+
+    def failed(self, node: Node) -> None:
+        """See Judge."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from mesosctl.model.jobs import JobSpec
 from mesosctl.sim.client import Wish
 from mesosctl.sim.faults import Faults, Stroke
+from mesosctl.sim.strangers import Character
 from mesosctl.sim.world import World
 
 TASK_MEM_BYTES = 256 << 20
@@ -22,7 +23,8 @@ LEASE_S = 30.0
 class Plan:
     """A cluster, its work and its faults; these end after `faults_s`.
 
-    `agents_within_s`: its agents are first started at any time within this.
+    `agents_within_s`: its agents are first started at any time within this. Its wishes are dealt to
+    its batch frameworks in turn.
     """
 
     agents: int
@@ -31,6 +33,8 @@ class Plan:
     faults_s: float = FAULTS_S
     agents_within_s: float = 0.5
     lasts_s: tuple[float, ...] = (0.01, 2.0, 10.0, 10.0, 25.0)
+    batches: int = 1
+    strangers: list[Character] = field(default_factory=list)
 
 
 def plan_of(seed: int, world: World) -> Plan:
@@ -46,13 +50,15 @@ def plan_of(seed: int, world: World) -> Plan:
         faults.lose_message = chance.choice([0.0, 0.005, 0.03, 0.08])
         faults.cut_at_message = chance.choice([0.0, 0.005, 0.02])
         faults.late_message = chance.choice([0.0, 0.0, 0.002, 0.01])
+        faults.duplicate_message = chance.choice([0.0, 0.0, 0.01, 0.05])
+        faults.hiccup = chance.choice([0.0, 0.0, 0.02, 0.2])
         faults.touched_links = chance.choice(["", "agent", "framework", "client"])
     if family in ("all", "kills"):
         faults.kill_at_pass = chance.choice([0.002, 0.01])
         faults.touched_nodes = chance.choice(["", "", "agent", "framework", "master"])
     if family in ("all", "strokes"):
         faults.stroke_mean_s = chance.choice([3.0, 8.0])
-        faults.strokes = [stroke for stroke in Stroke if chance.random() < 0.5]
+        faults.strokes = [stroke for stroke in Stroke if chance.random() < 0.4]
     plan = Plan(chance.randint(1, 3), faults=faults)
     plan.agents_within_s = chance.choice([0.5, 60.0])
     jobs, counts = chance.randint(3, 6), [1, 3, 8, 20]
@@ -66,6 +72,10 @@ def plan_of(seed: int, world: World) -> Plan:
     elif size > 0.97:
         plan = replace(plan, agents=chance.randint(4, 6))
         jobs, counts = chance.randint(6, 10), [1, 8, 30]
+    if chance.random() < 0.2:
+        plan.batches = 2
+    for _ in range(chance.choice([0, 0, 0, 1, 1, 2])):
+        plan.strangers.append(_character(world))
     plan.wishes = [_wish(seed, number, counts, plan, world) for number in range(jobs)]
     if seed % LONG_EVERY == 0:
         _lengthen(plan)
@@ -93,6 +103,14 @@ def _leased(job: JobSpec) -> JobSpec:
         time_limit_s=None,
         lost_after_s=LEASE_S,
     )
+
+
+def _character(world: World) -> Character:
+    chance = world.random
+    deeds = ["hoards", "declines", "launches", "launches_late", "launches_again", "acknowledges"]
+    deeds += ["kills", "demands", "wavers", "meddles", "meddles"]
+    some = tuple(chance.choice(deeds) for _ in range(6))
+    return Character(some, chance.choice([0.0, 5.0, 1000.0]), stays=chance.random() < 0.5)
 
 
 def _wish(seed: int, number: int, counts: list[int], plan: Plan, world: World) -> Wish:

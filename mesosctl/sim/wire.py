@@ -65,6 +65,8 @@ class Wire:
         self._numbers = 0
         self._connections: dict[int, Connection] = {}
         self._blocked: dict[tuple[str, str], float] = {}
+        # By direction: what waits in it until it is unclogged.
+        self._clogged: dict[tuple[str, str], list[tuple[Connection, Frame, bool]]] = {}
         # Asked when a connection to a server begins: may it talk at once? See admit().
         self.gatekeeper: Callable[[Connection], bool] = lambda connection: True
 
@@ -124,6 +126,10 @@ class Wire:
         if self._is_blocked(source, target):
             world.struck("message into a partition", source.name)
             return
+        clogged = self._clogged.get((source.name, target.name))
+        if clogged is not None:
+            clogged.append((connection, frame, to_server))
+            return
         touched = client.name.startswith(faults.touched_links)
         if touched and world.chance(faults.cut_at_message):
             self.cut(connection)
@@ -136,6 +142,8 @@ class Wire:
         if touched and world.chance(faults.late_message):
             world.struck("late message", "wire", connection.peer)
             at += world.random.uniform(0.5, faults.late_max_s)
+        if touched and not frame.is_beat and world.chance(faults.duplicate_message):
+            self._duplicate(connection, frame, to_server=to_server)
         if to_server:
             at = connection.towards_server_at = max(at, connection.towards_server_at)
             world.later(at - world.now.mono, lambda: self._arrive_at_server(connection, frame))
@@ -143,9 +151,25 @@ class Wire:
             at = connection.towards_client_at = max(at, connection.towards_client_at)
             world.later(at - world.now.mono, lambda: self._arrive_at_client(connection, frame))
 
+    def _duplicate(self, connection: Connection, frame: Frame, *, to_server: bool) -> None:
+        """Have the frame arrive once more, on whatever connection the link has by then."""
+        world, client, link = self._world, connection.client, connection.link
+
+        def again() -> None:
+            present = client.links.get(link)
+            if present is None or client.machine is None:
+                return
+            world.struck("duplicate message", "wire", present.peer)
+            if to_server:
+                self._arrive_at_server(present, frame)
+            else:
+                self._arrive_at_client(present, frame)
+
+        world.later(world.random.choice([0.001, 0.5, 10.0]), again)
+
     def _arrive_at_server(self, connection: Connection, frame: Frame) -> None:
         server = connection.server
-        if not connection.open:
+        if not connection.open or not connection.admitted:
             return
         if server.machine is None:
             # Nobody listens: ZeroMQ keeps it and connects when somebody does.
@@ -253,6 +277,23 @@ class Wire:
         until_s = self._blocked.get((source.name, target.name))
         return until_s is not None and self._world.now.mono < until_s
 
+    def clog(self, source: Node, target: Node) -> None:
+        """Nothing gets from one node to the other until it is unclogged; then all of it does."""
+        if source is not target:
+            self._world.struck("clog", "wire", f"{source.name} to {target.name}")
+            self._clogged.setdefault((source.name, target.name), [])
+
+    def unclog(self, source: Node, target: Node) -> None:
+        """Let what waited go on its way, in order."""
+        for connection, frame, to_server in self._clogged.pop((source.name, target.name), []):
+            if connection.open:
+                self._deliver(connection, frame, to_server=to_server)
+
     def heal(self) -> None:
         """Everybody can talk to everybody."""
         self._blocked.clear()
+        waiting, self._clogged = self._clogged, {}
+        for frames in waiting.values():
+            for connection, frame, to_server in frames:
+                if connection.open:
+                    self._deliver(connection, frame, to_server=to_server)

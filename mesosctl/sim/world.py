@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import heapq
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from mesosctl.core.machine import Effect, Event, Now
@@ -33,6 +34,22 @@ class Judge(Protocol):
         """A pass ends with these effects; nothing of it is on disk or sent yet."""
         ...
 
+    def committed(self, node: Node, effects: Sequence[Effect]) -> None:
+        """These were made durable."""
+        ...
+
+    def began(self, node: Node) -> None:
+        """The node has begun a life, and what it found out about the one before is on disk."""
+        ...
+
+    def sends(self, node: Node) -> None:
+        """A message is about to leave the node."""
+        ...
+
+    def failed(self, node: Node) -> None:
+        """The disk of the node refused a transaction."""
+        ...
+
 
 class World:
     """The clock, chance, and everything that is to come."""
@@ -42,6 +59,7 @@ class World:
         # Chance that can be repeated is the point here.
         self.random = random.Random(seed)  # noqa: S311
         self.faults = faults or Faults()
+        self.clocks_jump = True
         self.nodes: dict[str, Node] = {}
         self.judges: list[Judge] = []
         self.story: list[str] = []
@@ -70,6 +88,15 @@ class World:
     def new_id(self) -> str:
         """A fresh id, from the seed."""
         return f"{self._ids.getrandbits(64):016x}"
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Ids that are drawn inside are none of the world's: trying something leaves no trace."""
+        ids, self._ids = self._ids, random.Random(0)  # noqa: S311
+        try:
+            yield
+        finally:
+            self._ids = ids
 
     def note(self, who: str, what: str, detail: str = "") -> None:
         """Enter a line into the story."""
