@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
@@ -65,8 +66,7 @@ REPEAT_S = 5.0
 BATCH_ITEMS = 1_000
 # A removed framework's tasks are being ended by their agents: this and their grace is waited.
 REMOVED_MARGIN_S = 5.0
-# Thrown out twice within this, a framework believes that there is another one.
-OUSTED_AGAIN_S = 60.0
+OUSTED_AGAIN_S = 60.0  # Thrown out twice within this, it believes that there is another one.
 REFUSED_EXIT = 5
 # The end of a terminal is no end of a daemon.
 SIGHUP = 1
@@ -110,8 +110,7 @@ class BatchMachine:
         self._meta_dirty = False
         self._stopping = False
         self._unheard = False
-        # When another process last subscribed under our id.
-        self._ousted_at: float | None = None
+        self._ousted_at = -math.inf
 
     def _new_driver(self) -> FrameworkDriver:
         return FrameworkDriver(
@@ -251,15 +250,12 @@ class BatchMachine:
                 self.queue.touch(job, task)
 
     def _reconcile(self, refs: Sequence[tuple[TaskId, AgentId]]) -> list[Effect]:
-        effects: list[Effect] = []
-        for start in range(0, len(refs), BATCH_ITEMS):
-            effects += self.driver.reconcile(refs[start : start + BATCH_ITEMS])
-        return effects
+        parts = [refs[at : at + BATCH_ITEMS] for at in range(0, len(refs), BATCH_ITEMS)]
+        return [effect for part in parts for effect in self.driver.reconcile(part)]
 
     def _subscription_failed(self, code: str, text: str, now: Now) -> list[Effect]:
-        if code == "failed-over" and not self._was_ousted(now):
-            # What an earlier life of ours had sent may arrive last, and then the master takes it
-            # for the newer one. A real other one would throw us out again.
+        if code == "failed-over" and now.mono >= self._ousted_at + OUSTED_AGAIN_S:
+            # What an earlier life of ours had sent may arrive last, and pass for the newer one.
             self._ousted_at = now.mono
             self.driver = self.counter.driver = self._new_driver()
             return [Log("warning", f"{text}; subscribing again"), *self.driver.start(now)]
@@ -278,9 +274,6 @@ class BatchMachine:
         self._wanted, self._told = demand(self.queue)
         self.driver = self.counter.driver = self._new_driver()
         return [Log("warning", f"{text}; subscribing anew"), *self.driver.start(now)]
-
-    def _was_ousted(self, now: Now) -> bool:
-        return self._ousted_at is not None and now.mono < self._ousted_at + OUSTED_AGAIN_S
 
     def _stop(self, why: str) -> list[Effect]:
         self._stopping = True
