@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import replace
 
 from mesosctl.core.machine import Effect, Log, Now
@@ -17,7 +19,7 @@ from mesosctl.core.master.state import (
 )
 from mesosctl.core.master.unreachable import is_unreachable, tell_of_missing
 from mesosctl.limits import ADMISSION_S, HEARTBEAT_S, RECOVERED_FRAMEWORK_S
-from mesosctl.model.cluster import Demand, FrameworkInfo
+from mesosctl.model.cluster import Demand, FrameworkInfo, Principal
 from mesosctl.model.ids import AgentId, FrameworkId, is_ident, is_role
 from mesosctl.model.tasks import TERMINAL, Reason, StatusUpdate, TaskState
 from mesosctl.protocol.messages.agent import (
@@ -45,6 +47,8 @@ from mesosctl.protocol.messages.maintenance import AgentsWithheld
 
 # All tasks of a framework may be more than one frame holds.
 UPDATES_PER_MESSAGE = 1_000
+# Ids given by mesosctl 0.1.0 are shorter and name no owner.
+_TAGGED = re.compile(r"F([0-9a-f]{8})[0-9a-f]{8}")
 
 
 def on_subscribe(state: MasterState, peer: str, message: Subscribe, now: Now) -> list[Effect]:
@@ -53,8 +57,8 @@ def on_subscribe(state: MasterState, peer: str, message: Subscribe, now: Now) ->
     code, problem = _subscription_problem(state, peer, info)
     if problem:
         return state.send(peer, FrameworkError(code, problem))
-    framework_id = info.framework_id or FrameworkId("F" + state.new_id()[-10:])
     principal = state.principal(peer)
+    framework_id = info.framework_id or _new_id(state, principal)
     info = replace(info, framework_id=framework_id, principal=principal.name if principal else "")
     effects: list[Effect] = []
     framework = state.frameworks.get(framework_id)
@@ -88,6 +92,20 @@ def on_subscribe(state: MasterState, peer: str, message: Subscribe, now: Now) ->
     return effects
 
 
+def _new_id(state: MasterState, principal: Principal | None) -> FrameworkId:
+    """A fresh id that tells whose it is: a restarted master has nobody else to ask.
+
+    Framework ids are not in the registry. Without their owner in them, another key could take one
+    between a restart of the master and the return of its framework, and its tasks with it.
+    """
+    return FrameworkId(f"F{_owner_tag(principal)}{state.new_id()[-8:]}")
+
+
+def _owner_tag(principal: Principal | None) -> str:
+    """The name behind a key in eight hexadecimal digits, alike for a later key of that name."""
+    return hashlib.sha256((principal.name if principal else "").encode()).hexdigest()[:8]
+
+
 def _subscription_problem(state: MasterState, peer: str, info: FrameworkInfo) -> tuple[str, str]:
     principal = state.principal(peer)
     if principal is None or not principal.may_be("framework"):
@@ -105,7 +123,9 @@ def _subscription_problem(state: MasterState, peer: str, info: FrameworkInfo) ->
     if info.framework_id in state.removed:
         return "removed", f"framework {info.framework_id} has been removed"
     known = state.frameworks.get(info.framework_id)
-    if known is not None and known.key and known.key != state.sessions.key(peer):
+    is_another = known is not None and known.key not in ("", state.sessions.key(peer))
+    is_tagged = _TAGGED.fullmatch(info.framework_id)
+    if is_another or (is_tagged and is_tagged[1] != _owner_tag(principal)):
         return "not-permitted", f"framework {info.framework_id} belongs to another key"
     return "", ""
 

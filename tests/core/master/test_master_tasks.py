@@ -12,7 +12,7 @@ from mesosctl.core.driver import (
     SubscriptionFailed,
 )
 from mesosctl.core.machine import Received, Send
-from mesosctl.model.cluster import FrameworkInfo
+from mesosctl.model.cluster import FrameworkInfo, Principal
 from mesosctl.model.ids import FrameworkId, TaskId
 from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import TaskState
@@ -26,6 +26,7 @@ from mesosctl.protocol.messages.agent import (
     StatusUpdates,
     TaskKill,
 )
+from mesosctl.protocol.messages.framework import FrameworkError, Subscribe, Subscribed
 from mesosctl.protocol.messages.query import (
     Agents,
     ListAgents,
@@ -299,6 +300,24 @@ def test_a_framework_gets_only_the_users_and_roles_of_its_key(cluster: Any) -> N
         [failed] = scheduler.took(SubscriptionFailed)
         assert failed.code == "not-permitted"
     assert cluster.framework("x", key="user-key", user="me", role="web").took(Registered)
+
+
+def test_a_restarted_master_gives_an_id_to_nobody_but_its_owner(cluster: Any) -> None:
+    """Before its framework is back nobody but the id itself can tell whose the tasks are."""
+    cluster.keys["thief"] = Principal("thief", "thief", ("framework",), ("me",))
+    cluster.keys["later"] = Principal("me", "later", ("framework",), ("me",), ("web",))
+    owner = cluster.framework("one", key="user-key", role="web")
+    info = owner.driver.info
+    assert info.framework_id
+    cluster.new_master(2)
+    [problem] = _answer(cluster, "thief", Subscribe(info))
+    assert isinstance(problem, FrameworkError)
+    assert problem.code == "not-permitted" and "belongs to another key" in problem.message
+    assert not cluster.master.state.frameworks
+    # Somebody's next key is still somebody's.
+    cluster.master.state.sessions.drop("stranger")
+    [answer, *_] = _answer(cluster, "later", Subscribe(info))
+    assert isinstance(answer, Subscribed) and answer.framework_id == info.framework_id
 
 
 def test_only_its_owner_or_an_operator_tears_a_framework_down(cluster: Any) -> None:
