@@ -43,8 +43,8 @@ class Judges:
         self._used_offers: dict[str, None] = {}
         self._ended: dict[str, str] = {}
         self._killed_jobs: dict[str, None] = {}
-        # By node: jobs whose kill it answered in a pass that is not on its disk yet.
-        self._kills_begun: dict[str, list[str]] = {}
+        # By whom and in which life: jobs whose kills are not on disk yet.
+        self._kills_begun: list[tuple[Node, int, list[str]]] = []
         # By wire id: what the framework was told it ended as.
         self._over: dict[str, TaskState] = {}
         # By uuid: every terminal update that was ever sent.
@@ -77,7 +77,7 @@ class Judges:
                     self._acked[f"{ack.framework_id}/{ack.task_id}"] = None
         elif isinstance(message, KillJobs) and any(isinstance(one, KillsBegun) for one in sent):
             jobs = [f"{node.name}/{selector}" for selector in message.selectors]
-            self._kills_begun.setdefault(node.name, []).extend(jobs)
+            self._kills_begun.append((node, node.life, jobs))
 
     def passed(self, node: Node, effects: Sequence[Effect]) -> None:
         """Judge the end of a pass."""
@@ -94,7 +94,11 @@ class Judges:
 
     def committed(self, node: Node, effects: Sequence[Effect]) -> None:
         """Judge what is on disk now."""
-        self._killed_jobs.update(dict.fromkeys(self._kills_begun.pop(node.name, [])))
+        for one, life, jobs in self._kills_begun:
+            # A kill that was taken in a pass that never ended was not taken.
+            if one is node and life == node.life:
+                self._killed_jobs.update(dict.fromkeys(jobs))
+        self._kills_begun = [kill for kill in self._kills_begun if kill[0] is not node]
         if node in self.cluster.batches:
             for effect in effects:
                 if isinstance(effect, Put | Delete) and effect.table == "tasks":
@@ -102,8 +106,7 @@ class Judges:
                     self._ends_stay(f"{node.name}/{effect.key}", row)
 
     def began(self, node: Node) -> None:
-        """A life begins; what the one before had not brought to its disk was never said."""
-        self._kills_begun.pop(node.name, None)
+        """A life begins with a disk that works, or does not begin."""
 
     def failed(self, node: Node) -> None:
         """Note that this life of the node may not say anything any more."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from mesosctl.allocation.drf import DrfAllocator
-from mesosctl.core.agent import AgentMachine
+from mesosctl.core.agent import AgentMachine, AgentOptions
 from mesosctl.core.agent.records import PROGRESS, TASKS, AgentRecords, TaskEntry
 from mesosctl.core.batch.keys import KeyAsked, KeyDecided
 from mesosctl.core.batch.machine import BatchMachine
@@ -161,7 +161,10 @@ class Cluster:
         mine = str((hunter.row("meta", "stranger") or {}).get("framework_id", ""))
         found: list[Prey] = []
         offers = ""
+        known: set[FrameworkId] = set()
         if isinstance(self.master.machine, MasterMachine):
+            frameworks = self.master.machine.state.frameworks
+            known = {name for name, framework in frameworks.items() if framework.key}
             for one in self.master.machine.state.offers.values():
                 if one.offer.framework_id != mine:
                     offers = one.offer.offer_id
@@ -173,7 +176,9 @@ class Cluster:
                     progress = agent.row(PROGRESS, key) or {}
                     uuids = [str(update["uuid"]) for update in progress.get("updates", ())]
                     prey = (entry.framework_id, entry.info.task_id, entry.info.agent_id)
-                    found.append(Prey(*prey, uuids[0] if uuids else "u", OfferId(offers)))
+                    found.append(
+                        Prey(*prey, uuids[0] if uuids else "u", OfferId(offers), prey[0] in known)
+                    )
         return self.world.random.choice(found) if found else None
 
     def _agent(self, number: int) -> Node:
@@ -181,7 +186,8 @@ class Cluster:
             boot = f"boot-{self.hosts[number].boots}"
             fresh = AgentId("A" + self.world.new_id()[-10:])
             info = AgentInfo(fresh, node.name, AGENT_TOTAL, boot_id=boot, user="me", version="sim")
-            return AgentMachine(info, AgentRecords.load(node.tables()), self.world.new_id)
+            options = AgentOptions(log_keep_s=self.plan.log_keep_s)
+            return AgentMachine(info, AgentRecords.load(node.tables()), self.world.new_id, options)
 
         node = self._node(f"agent{number}", make, OPERATOR)
         node.routes["master"] = (self.master, "master")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from mesosctl.limits import LOG_KEEP_S
 from mesosctl.model.jobs import JobSpec
 from mesosctl.sim.client import Wish
 from mesosctl.sim.faults import Faults, Stroke
@@ -12,6 +13,9 @@ from mesosctl.sim.world import World
 
 TASK_MEM_BYTES = 256 << 20
 FAULTS_S = 90.0
+# Every so manieth seed is run with clocks that jump and without, and compared.
+CLOCKS_EVERY = 20
+FOREVER_S = 1e12
 SMALL_FAULTS_S = 30.0
 # Every so manieth seed has tasks and partitions that are longer than the leases of its jobs.
 LONG_EVERY = 10
@@ -33,6 +37,7 @@ class Plan:
     faults_s: float = FAULTS_S
     agents_within_s: float = 0.5
     lasts_s: tuple[float, ...] = (0.01, 2.0, 10.0, 10.0, 25.0)
+    log_keep_s: float = LOG_KEEP_S
     batches: int = 1
     strangers: list[Character] = field(default_factory=list)
 
@@ -77,6 +82,9 @@ def plan_of(seed: int, world: World) -> Plan:
     for _ in range(chance.choice([0, 0, 0, 1, 1, 2])):
         plan.strangers.append(_character(world))
     plan.wishes = [_wish(seed, number, counts, plan, world) for number in range(jobs)]
+    if seed % CLOCKS_EVERY == 0:
+        # The age of sandboxes is the one thing that the clock on the wall may decide.
+        plan.log_keep_s = FOREVER_S
     if seed % LONG_EVERY == 0:
         _lengthen(plan)
     return plan
@@ -110,7 +118,7 @@ def _character(world: World) -> Character:
     deeds = ["hoards", "declines", "launches", "launches_late", "launches_again", "acknowledges"]
     deeds += ["kills", "demands", "wavers", "meddles", "meddles"]
     some = tuple(chance.choice(deeds) for _ in range(6))
-    return Character(some, chance.choice([0.0, 5.0, 1000.0]), stays=chance.random() < 0.5)
+    return Character(some, chance.choice([0.0, 5.0, 100.0]), stays=chance.random() < 0.5)
 
 
 def _wish(seed: int, number: int, counts: list[int], plan: Plan, world: World) -> Wish:

@@ -11,7 +11,7 @@ from mesosctl.errors import InvariantBroken, require
 from mesosctl.sim.checkers import Judges
 from mesosctl.sim.cluster import Cluster
 from mesosctl.sim.leaks import require_no_leaks
-from mesosctl.sim.plan import plan_of
+from mesosctl.sim.plan import CLOCKS_EVERY, plan_of
 from mesosctl.sim.rights import Rights
 from mesosctl.sim.world import World
 
@@ -21,7 +21,6 @@ HEAL_S = 600.0
 WHOLE_S = 120.0
 # What was told last is on its way for so long.
 SETTLE_S = 3.0
-CLOCKS_EVERY = 20
 STORY_LINES = 80
 _DULL = (" ping #", " pong #")
 

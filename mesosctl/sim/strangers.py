@@ -49,6 +49,8 @@ class Prey(NamedTuple):
     agent_id: AgentId
     uuid: str
     offer_id: OfferId
+    # Whether the master of this epoch knows whose the framework is.
+    is_known: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +226,11 @@ class Stranger:
             KillTasks(owner, (TaskKill(task_id, agent_id),)),
             KillTasks(mine, (TaskKill(task_id, agent_id),)),
             StatusUpdates((ended,)),
-            Subscribe(FrameworkInfo(owner, "thief", "me")),
             Subscribe(FrameworkInfo(mine, "root", "root")),
             TeardownFramework(owner),
         ]
+        if prey.is_known:
+            crimes.append(Subscribe(FrameworkInfo(owner, "thief", "me")))
         if prey.offer_id:
             loot, size = TaskId("loot.0.1"), Resources.parse(SIZES[2])
             task = TaskInfo(loot, "work", agent_id, size, Command(argv=("work",)))
