@@ -67,6 +67,7 @@ from mesosctl.model.tasks import Usage
 from mesosctl.sim.history import History, Run
 from mesosctl.sim.leases import Guards
 from mesosctl.sim.node import Node
+from mesosctl.sim.plan import CLOCKS_EVERY
 from mesosctl.sim.world import World
 
 SIGKILL = 9
@@ -195,7 +196,8 @@ class Host:
                 self._sandboxes[container] = self.world.now.wall
 
     def _measure_disk(self, effect: MeasureDisk) -> None:
-        used_milli = 1000 if self.world.chance(0.3) else 500
+        full = self.world.chance(0.3) and self.world.seed % CLOCKS_EVERY != 0
+        used_milli = 1000 if full else 500
         self._soon(self.agent, DiskMeasured(used_milli))
 
     def _list_sandboxes(self, effect: ListSandboxes) -> None:
