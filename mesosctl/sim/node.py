@@ -70,6 +70,7 @@ class Node:
         # How far its clock on the wall is wrong, and for how long its host slept.
         self.wall_off_s = 0.0
         self.slept_s = 0.0
+        self._limps = False
         self._sleeps_since_s: float | None = None
 
     def row(self, table: str, key: str) -> Row | None:
@@ -97,6 +98,10 @@ class Node:
         self._tick_at = None
         self.world.note(self.name, "start", str(self.life))
         self.disk.open()
+        if self._limps and self.world.faults.strokes:
+            # A disk that failed is seldom the last trouble of its host.
+            self.world.later(self.world.random.uniform(0.02, 2.0), self.cut_power)
+        self._limps = False
         self.machine = self.make(self)
         self._pass([Started()])
         if self.machine is not None:
@@ -236,6 +241,7 @@ class Node:
                 # It failed while it synced: what was written is there all the same.
                 self.disk.problem = ""
                 self.disk.write(kept)
+                self._limps = True
                 raise DiskFailed("broken")
             self.disk.write(kept)
             self.disk.sync()

@@ -85,6 +85,8 @@ def plan_of(seed: int, world: World) -> Plan:
     if seed % CLOCKS_EVERY == 0:
         # The age of sandboxes is the one thing that the clock on the wall may decide.
         plan.log_keep_s = FOREVER_S
+        faults.strokes = [*faults.strokes, Stroke.CLOCK, Stroke.CLOCK]
+        faults.stroke_mean_s = faults.stroke_mean_s or 5.0
     if seed % LONG_EVERY == 0:
         _lengthen(plan)
     return plan

@@ -13,18 +13,17 @@ import pytest
 
 from mesosctl.allocation.filters import FilterBook
 from mesosctl.core.agent import AgentMachine
-from mesosctl.core.batch.machine import BatchMachine
 from mesosctl.core.machine import Delete, Effect, Now, Put
 from mesosctl.core.master import frameworks, offering, queries
 from mesosctl.core.master.machine import DISPATCH, MasterMachine
 from mesosctl.core.master.state import MasterState
+from mesosctl.core.session import ClientSession
 from mesosctl.protocol.messages.agent import Acknowledge, KillTasks
 from mesosctl.protocol.messages.framework import Rescind
 from mesosctl.protocol.messages.query import TeardownFramework
 from mesosctl.sim.disk import Disk
 from mesosctl.sim.node import Node
 from mesosctl.sim.seeds import run_seed_as_planned
-from mesosctl.sim.world import WALL_AT_START
 
 SEEDS_MAX = 200
 Patch = pytest.MonkeyPatch
@@ -143,14 +142,16 @@ def anybody_tears_down(patch: Patch) -> None:
 
 
 def wall_clock_decides(patch: Patch) -> None:
-    """The batch framework takes the clock on the wall for the one that runs evenly."""
-    handle, settle = BatchMachine.handle, BatchMachine.settle
+    """How long somebody waits before it connects again depends on the clock on the wall."""
+    original = ClientSession.lose
 
-    def wrong(now: Now) -> Now:
-        return now._replace(mono=now.wall - WALL_AT_START)
+    def lose(self: ClientSession, now: Now, moved: bool = False) -> list[Effect]:
+        effects = original(self, now, moved)
+        if self._open_at is not None:
+            self._open_at += now.wall % 7 / 10
+        return effects
 
-    patch.setattr(BatchMachine, "handle", lambda self, event, now: handle(self, event, wrong(now)))
-    patch.setattr(BatchMachine, "settle", lambda self, now: settle(self, wrong(now)))
+    patch.setattr(ClientSession, "lose", lose)
 
 
 def recovery_tells_anew(patch: Patch) -> None:
@@ -202,7 +203,7 @@ def rescind_not_told(patch: Patch) -> None:
 
 MUTANTS = {
     commit_not_synced: 4,
-    opening_trusts_the_cache: 151,
+    opening_trusts_the_cache: 23,
     failed_commit_ignored: 1,
     sent_before_commit: 2,
     epoch_used_twice: 3,
@@ -210,7 +211,7 @@ MUTANTS = {
     kills_for_others: 6,
     thief_is_believed: 6,
     anybody_tears_down: 22,
-    wall_clock_decides: 7,
+    wall_clock_decides: 40,
     recovery_tells_anew: 1,
     removed_framework_stays: 1,
     offers_never_time_out: 5,
