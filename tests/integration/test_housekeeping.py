@@ -70,6 +70,8 @@ def small_disk(env: ClusterEnv) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_disk_that_fills_up_costs_the_oldest_sandboxes_first(
     env: ClusterEnv, small_disk: Path
 ) -> None:
