@@ -382,7 +382,9 @@ class ClusterEnv:
     def cgroups(self) -> list[Path]:
         """Every container's cgroup: what is deeper than an agent's directory."""
         tops = [CGROUPS / self.cgroup_root, *CGROUPS.glob(f"*/{self.cgroup_root}")]
-        return [path for top in tops for path in top.glob("*/*/**") if path.is_dir()]
+        # os.walk takes it calmly when a directory goes while it is looked at.
+        found = [(top, Path(path)) for top in tops for path, _, _ in os.walk(top)]
+        return [path for top, path in found if len(path.relative_to(top).parts) >= 2]
 
     def sockets(self) -> list[Path]:
         """The local sockets of its agents."""

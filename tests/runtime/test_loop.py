@@ -36,6 +36,7 @@ from mesosctl.protocol.envelope import Envelope
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.query import Done, WhoIs
 from mesosctl.protocol.messages.session import Bye
+from mesosctl.runtime import loop as loop_module
 from mesosctl.runtime.ids import new_id
 from mesosctl.runtime.links import LinkSpec, LinkState
 from mesosctl.runtime.loop import Loop
@@ -492,12 +493,14 @@ def test_a_message_that_is_too_large_is_never_sent(capsys: pytest.CaptureFixture
     assert "too large" in capsys.readouterr().err
 
 
-def test_what_was_said_before_stop_is_delivered() -> None:
+def test_what_was_said_before_stop_is_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
     """A goodbye that dies with its process would cost the other side a timeout.
 
     More than libzmq holds, to one that answers no more: an answer that finds the connection closed
-    would have the kernel throw away what was not read yet.
+    would have the kernel throw away what was not read yet. How long that may take is not the
+    question here.
     """
+    monkeypatch.setattr(loop_module, "STOP_LINGER_S", 60.0)
     echo = Echo(answers=1)
     server, address = serve(echo)
     caller = Scripted()
@@ -518,7 +521,7 @@ def test_what_was_said_before_stop_is_delivered() -> None:
     thread = threading.Thread(target=client.run)
     thread.start()
     with loops(server):
-        turn(server, until=lambda: len(echo.told) == 2999)
+        turn(server, until=lambda: len(echo.told) == 2999, timeout_s=60.0)
     thread.join()
     assert echo.told[-1] == "word 2999"
 
