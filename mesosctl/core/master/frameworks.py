@@ -58,7 +58,8 @@ def on_subscribe(state: MasterState, peer: str, message: Subscribe, now: Now) ->
     if problem:
         return state.send(peer, FrameworkError(code, problem))
     principal = state.principal(peer)
-    framework_id = info.framework_id or _new_id(state, principal)
+    framework_id = info.framework_id or state.framework_of_peer.get(peer, FrameworkId(""))
+    framework_id = framework_id or _new_id(state, principal)
     info = replace(info, framework_id=framework_id, principal=principal.name if principal else "")
     effects: list[Effect] = []
     framework = state.frameworks.get(framework_id)
@@ -127,6 +128,13 @@ def _subscription_problem(state: MasterState, peer: str, info: FrameworkInfo) ->
     is_tagged = _TAGGED.fullmatch(info.framework_id)
     if is_another or (is_tagged and is_tagged[1] != _owner_tag(principal)):
         return "not-permitted", f"framework {info.framework_id} belongs to another key"
+    if (
+        info.framework_id
+        and state.framework_of_peer.get(peer, info.framework_id) != info.framework_id
+    ):
+        # Offers and updates go to a connection: two frameworks on one could not be told apart.
+        text = f"this connection is framework {state.framework_of_peer[peer]}"
+        return "invalid", f"{text}: {info.framework_id} needs a connection of its own"
     return "", ""
 
 

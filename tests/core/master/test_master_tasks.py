@@ -302,6 +302,17 @@ def test_a_framework_gets_only_the_users_and_roles_of_its_key(cluster: Any) -> N
     assert cluster.framework("x", key="user-key", user="me", role="web").took(Registered)
 
 
+def test_one_session_is_one_framework(cluster: Any) -> None:
+    """Offers and updates go to a connection: two frameworks on one could not be told apart."""
+    first = cluster.framework("one")
+    second = cluster.framework("two")
+    before = second.driver.framework_id
+    second.do(second.driver.ask(Subscribe(first.driver.info)))
+    [failed] = second.took(SubscriptionFailed)
+    assert failed.code == "invalid" and before in failed.message
+    assert cluster.master.state.frameworks[first.driver.framework_id].peer
+
+
 def test_a_restarted_master_gives_an_id_to_nobody_but_its_owner(cluster: Any) -> None:
     """Before its framework is back nobody but the id itself can tell whose the tasks are."""
     cluster.keys["thief"] = Principal("thief", "thief", ("framework",), ("me",))
