@@ -217,7 +217,7 @@ class ExecutorMachine:
             self._pid,
             self.framework_id,
             lives.reports(),
-            lives.updates.unacknowledged(),
+            lives.updates.take_all(),
         )
 
     def _lost(self, now: Now) -> list[Effect]:

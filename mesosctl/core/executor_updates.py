@@ -54,8 +54,15 @@ class Updates:
         """When the next update is to be sent, in monotonic seconds."""
         return min((at for at, _ in self._made.values()), default=None)
 
-    def unacknowledged(self) -> tuple[StatusUpdate, ...]:
-        """Everything that was taken and is not acknowledged, oldest first."""
+    def take_all(self) -> tuple[StatusUpdate, ...]:
+        """Everything that is not acknowledged, oldest first, and what was not due yet.
+
+        For an introduction: whoever misses a task in it, and its end as well, believes that it
+        never began.
+        """
+        for _, item in self._made.values():
+            self._unacked[item.uuid] = item
+        self._made.clear()
         return tuple(self._unacked.values())
 
     def acknowledge(self, ack: Ack) -> None:

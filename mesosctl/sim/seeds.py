@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from mesosctl.errors import InvariantBroken, require
+from mesosctl.limits import HEARTBEAT_S, HEARTBEATS_MISSED_MAX
 from mesosctl.sim.checkers import Judges
 from mesosctl.sim.cluster import Cluster
 from mesosctl.sim.leaks import require_no_leaks
@@ -21,6 +22,8 @@ HEAL_S = 600.0
 WHOLE_S = 120.0
 # What was told last is on its way for so long.
 SETTLE_S = 3.0
+# Who sits on a connection that was cut without a word notices by silence.
+SILENCE_S = 2 * HEARTBEAT_S * HEARTBEATS_MISSED_MAX
 STORY_LINES = 80
 _DULL = (" ping #", " pong #")
 
@@ -112,8 +115,8 @@ def _judge_leaks(cluster: Cluster) -> None:
     try:
         require_no_leaks(cluster)
     except InvariantBroken:
-        # Something may have come to its end in this very moment.
-        world.run(world.now.mono + SETTLE_S)
+        # Something may have ended just now, or wait for an answer that was cut.
+        world.run(world.now.mono + SILENCE_S)
         require_no_leaks(cluster)
 
 

@@ -295,7 +295,7 @@ def never_resent(patch: Patch) -> None:
 
 def executor_keeps_no_updates(patch: Patch) -> None:
     """The executor does not tell again what the agent has not taken."""
-    patch.setattr(ExecutorUpdates, "unacknowledged", lambda self: ())
+    patch.setattr(ExecutorUpdates, "take_all", lambda self: ())
 
 
 def second_job(patch: Patch) -> None:
