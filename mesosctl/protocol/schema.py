@@ -31,6 +31,9 @@ def _same(value: Any) -> Any:
 
 
 _MISSING = object()
+# A class that was read or written so often is worth straight code (compiled.py), which costs about
+# a millisecond. Commands never get there, daemons do within their first second of work.
+_HOT_USES = 50
 
 
 @dataclasses.dataclass(slots=True)
@@ -38,21 +41,34 @@ class _Schema:
     """How one dataclass is written and read.
 
     `writes`: name, converter (None: the value itself) and default, _MISSING where there is none.
-    `reads`: name and converter. `required`: the names that have to be there.
+    `reads`: name and converter. `required`: the names that have to be there. `written` and `read`
+    count until straight code takes over.
     """
 
     writes: tuple[tuple[str, Convert | None, Any], ...]
     reads: tuple[tuple[str, Convert], ...]
     required: frozenset[str]
+    written: int = 0
+    read: int = 0
 
 
 _SCHEMAS: dict[type, _Schema] = {}
+_WRITERS: dict[type, Callable[[Any], dict[str, Any]]] = {}
+_READERS: dict[type, Callable[[Any], Any]] = {}
 
 
 def to_plain(value: Any) -> dict[str, Any]:
     """The plain map of a dataclass instance; fields that equal their defaults are left out."""
     cls = type(value)
+    write = _WRITERS.get(cls)
+    if write is not None:
+        return write(value)
     schema = _SCHEMAS.get(cls) or _compile(cls)
+    schema.written += 1
+    if schema.written >= _HOT_USES:
+        from mesosctl.protocol import compiled
+
+        _WRITERS[cls] = compiled.writer(cls)
     plain = {}
     for name, encode, default in schema.writes:
         held = getattr(value, name)
@@ -67,9 +83,19 @@ def from_plain(cls: type[T], plain: Any) -> T:
 
     Raises ValueError, naming the field, when the map does not fit the type hints.
     """
+    read = _READERS.get(cls)
+    if read is not None:
+        made = read(plain)
+        if made is not None:
+            return cast(T, made)
     if type(plain) is not dict:
         raise ValueError(f"{cls.__name__}: expected a map, got {type(plain).__name__}")
     schema = _SCHEMAS.get(cls) or _compile(cls)
+    schema.read += 1
+    if schema.read >= _HOT_USES:
+        from mesosctl.protocol import compiled
+
+        _READERS[cls] = compiled.reader(cls)
     values = {}
     name = ""
     try:
@@ -100,6 +126,14 @@ def _compile(cls: type) -> _Schema:
     required = frozenset(name for name, _, default in writes if default is _MISSING)
     made = _SCHEMAS[cls] = _Schema(tuple(writes), tuple(reads), required)
     return made
+
+
+def decoder_of(hint: Any) -> Convert:
+    """What turns a plain value into one of this type hint; raises ValueError where it does not fit.
+
+    Raises TypeError for a type that has no form on the wire.
+    """
+    return _converters(hint)[1]
 
 
 def _converters(hint: Any) -> tuple[Convert, Convert]:
