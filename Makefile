@@ -8,6 +8,8 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PYTEST_ARGS ?=
 POINTS ?= 200
+V2_ARGS ?= -m "not slow" tests/kernel
+V2_LIMIT ?= 420
 # "make test COVERAGE=1" measures branches, also in the processes that the tests start.
 COVERAGE ?=
 # Files of tests run side by side, one process for each core; JOBS=0 runs all in one process.
@@ -19,7 +21,7 @@ PYTHON_DIRS = mesosctl tests tools $(wildcard bench examples)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all lint style format imports types check docs man bench chaos sweep clean python-is-fit
+.PHONY: help demo test test-all test-v2 lint style format imports types check docs man bench chaos sweep clean python-is-fit
 
 # A stamp holds the path for which it was made: scripts of a virtual environment name it, so a
 # checkout that was moved, or whose Python is gone, gets a new one.
@@ -40,6 +42,11 @@ test: $(DEV) ## Unit and integration tests (a few minutes).
 
 test-all: $(DEV) ## The slow tests too.
 	@$(TESTS) $(PYTEST_ARGS)
+
+# "make test-v2 V2_ARGS=tests/kernel V2_LIMIT=3600" runs the full counts there.
+test-v2: $(DEV) ## The kernel tests under cgroup v2, in an emulated guest (its packages go to .vm).
+	@$(BIN)/python tests/vm/guest.py --limit-s $(V2_LIMIT) $(BIN)/python -m pytest -q -s -x \
+	    -p no:cacheprovider --timeout=$(V2_LIMIT) $(V2_ARGS) || [ $$? -eq 77 ]
 
 sweep: $(DEV) ## kill -9 at system calls of each process, POINTS=200 of each (0: all of them).
 	@MESOSCTL_SWEEP_POINTS=$(POINTS) $(BIN)/python -m pytest -s -q $(PYTEST_ARGS) \
@@ -79,7 +86,7 @@ chaos: $(DEV) ## Kills, stops and cuts on a cluster of real processes for a minu
 	@$(BIN)/python -m tests.faults.chaos $(CHAOS_ARGS)
 
 clean: ## Remove everything that make, pip and the tools have made.
-	@rm -rf "$(VENV)" .ci/out build dist .mypy_cache .ruff_cache .pytest_cache \
+	@rm -rf "$(VENV)" .ci/out .vm build dist .mypy_cache .ruff_cache .pytest_cache \
 	    .import_linter_cache .hypothesis htmlcov .coverage .coverage.*
 	@find $(wildcard mesosctl tests tools bench examples) -name __pycache__ -type d -prune \
 	    -exec rm -rf {} +
