@@ -104,6 +104,14 @@ DRAIN_MAX_S = 365 * 86_400.0
 # Tasks that one ACCEPT carries, so that it stays one frame.
 ACCEPT_TASKS_MAX = 1_000
 
+# --- lanes ----------------------------------------------------------------------------------------
+# What has not started when its lane is so old is given back: nobody notices less, and whoever is
+# behind a long task has lost no more.
+LANE_S = 1.0
+# A framework fills lanes with so much work: large beside a round trip, small beside LANE_S.
+LANE_WORK_S = 0.25
+LANE_TASKS_MAX = 100
+
 # --- updates --------------------------------------------------------------------------------------
 # An update that is not acknowledged is sent again after this, doubling up to the maximum.
 UPDATE_RETRY_S = 2.0

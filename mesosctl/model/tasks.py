@@ -73,10 +73,13 @@ class Reason(StrEnum):
     TASK_INVALID = "TaskInvalid"
     NOT_PERMITTED = "NotPermitted"
     RECONCILED = "Reconciled"
+    RETURNED = "Returned"  # its lane ran out before its turn came
 
 
 # A task that was ended for one of these was in nobody's way but its agent's: it may run elsewhere.
 ELSEWHERE = (Reason.DRAINED, Reason.AGENT_GONE)
+# One that never started for one of these was not turned away: it can be tried again at once.
+PUT_OFF = (*ELSEWHERE, Reason.RETURNED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,7 @@ class TaskInfo:
     """One task to launch: where, with what, and how it ends. Times in seconds.
 
     `lease_s`: it is ended when its agent was not answered by the master for so long; None: never.
+    `lane`: those of one acceptance with the same lane run one after the other; empty: at once.
     """
 
     task_id: TaskId
@@ -123,6 +127,7 @@ class TaskInfo:
     grace_s: float = KILL_GRACE_S
     time_limit_s: float | None = None
     lease_s: float | None = None
+    lane: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,3 +177,4 @@ class TaskReport:
     name: str
     resources: Resources
     state: TaskState
+    lane: str = ""

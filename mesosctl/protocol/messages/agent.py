@@ -99,6 +99,14 @@ class ShutdownFramework(Message):
     framework_id: FrameworkId
 
 
+@message("return-lanes")
+@dataclass(frozen=True, slots=True)
+class ReturnLanes(Message):
+    """Give back what has not started of lanes: master -> agent -> executor. Empty: of everybody."""
+
+    framework_id: str = ""
+
+
 @message("admit-key")
 @dataclass(frozen=True, slots=True)
 class AdmitKey(Message):
@@ -146,6 +154,7 @@ class RegisterExecutor(Message):
     """Opens an executor's session with its agent; after a restart of the agent, again.
 
     `framework_id` is empty while it is warm. `updates` are all the agent has not acknowledged.
+    `knows_lanes`: tasks that share a lane may be handed to it together.
     """
 
     executor_id: ExecutorId
@@ -153,6 +162,7 @@ class RegisterExecutor(Message):
     framework_id: str = ""
     tasks: tuple[ExecutorTask, ...] = ()
     updates: tuple[StatusUpdate, ...] = ()
+    knows_lanes: bool = False
 
 
 @message("executor-registered")
