@@ -47,6 +47,7 @@ from mesosctl.protocol.messages.agent import (
     KillTasks,
     RegisterExecutor,
     RenewLeases,
+    ReturnLanes,
     RunTasks,
     ShutdownExecutor,
     StatusUpdates,
@@ -132,7 +133,7 @@ class ExecutorMachine:
             case RemoveFailed():
                 return lives.removals.failed(event, now)
             case StdinProgress():
-                return lives.stdin_progress(event)
+                return lives.stdin.progress(event)
             case LimitExceeded():
                 return lives.limit_exceeded(event, now)
             case Signalled():
@@ -218,6 +219,7 @@ class ExecutorMachine:
             self.framework_id,
             lives.reports(),
             lives.updates.take_all(),
+            knows_lanes=True,
         )
 
     def _lost(self, now: Now) -> list[Effect]:
@@ -241,13 +243,15 @@ class ExecutorMachine:
                 for kill in message.kills if message.framework_id == self.framework_id else ():
                     effects += self._lives.kill(kill, now)
                 return effects
+            case ReturnLanes():
+                return self._lives.give_back(self._lives.lanes.waiting(), now)
             case WriteStdin():
-                return self._lives.write_stdin(message)
+                return self._lives.stdin.write(message)
             case ExecutorRegistered():
                 self._session.heartbeat_s = message.heartbeat_s
                 self._session.confirm(now)
                 self._lost_at = None
-                return self._lives.repeat_stdin()
+                return self._lives.stdin.repeat()
             case ShutdownExecutor():
                 return self._shutdown(message.grace_s, now, message.reason)
             case _:

@@ -1,7 +1,8 @@
 """The lives of an executor's tasks: from the order to start one to the removal of its container.
 
-Owns the table of tasks, their timers, the flow of their standard input and the updates that tell
-of them. The machine in executor.py owns the conversation with the agent and the process's own end.
+Owns the table of tasks, their timers and the updates that tell of them. Which task is next in its
+lane is kept in executor_lanes.py, standard input flows in executor_stdin.py. The machine in
+executor.py owns the conversation with the agent and the process's own end.
 
 Rules:
 - Nothing of a task is alive when its terminal update is made.
@@ -11,11 +12,11 @@ Rules:
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
+from mesosctl.core.executor_alarms import Alarms
 from mesosctl.core.executor_effects import (
     ContainerBusy,
     ContainerEmptied,
@@ -30,12 +31,12 @@ from mesosctl.core.executor_effects import (
     Sample,
     SignalContainer,
     Spawn,
-    StdinProgress,
     TaskStarted,
 )
+from mesosctl.core.executor_lanes import Lanes
 from mesosctl.core.executor_leases import Leases
 from mesosctl.core.executor_removals import Removals
-from mesosctl.core.executor_stdin import StdinFlow
+from mesosctl.core.executor_stdin import StdinFlow, StdinFlows
 from mesosctl.core.executor_task import SIGTERM, Phase, Step, Task, classify, ending, update
 from mesosctl.core.executor_updates import Updates
 from mesosctl.core.machine import Effect, NewId, Now
@@ -45,7 +46,6 @@ from mesosctl.model.ids import FrameworkId
 from mesosctl.model.tasks import Reason, TaskState, Usage
 from mesosctl.protocol.messages.agent import ExecutorLaunch, ExecutorTask, TaskKill
 from mesosctl.protocol.messages.base import Message
-from mesosctl.protocol.messages.streams import StdinTaken, WriteStdin
 
 # Starts under way at once: enough to keep the spawner busy, few enough that a kill of a waiting
 # task finds it waiting, and that a burst of launches does not make a burst of cgroups.
@@ -66,16 +66,16 @@ class TaskLives:
         self.framework_id = FrameworkId("")
         self.updates = Updates()
         self.leases = Leases()
+        self.lanes = Lanes()
         self._new_id = new_id
-        self._send = send
         self._sample_interval_s = sample_interval_s
         self._tasks: dict[str, Task] = {}
+        self.stdin = StdinFlows(self._tasks, send)
         self._queue: deque[str] = deque()
         self._starts = 0
         self._running = 0
         self.removals = Removals()
-        # When to look at which container; what is due stands in the task itself.
-        self._alarms: list[tuple[float, str]] = []
+        self._alarms = Alarms(self._tasks)
         self._sample_at: float | None = None
 
     @property
@@ -112,7 +112,8 @@ class TaskLives:
                 effects += self.leases.hold(container, lease_s)
             stdin = StdinFlow() if launch.task.command.stdin == "stream" else None
             self._tasks[container] = Task(launch, stdin=stdin)
-            self._queue.append(container)
+            if self.lanes.enter(launch.task.lane, container, now.mono):
+                self._queue.append(container)
         return effects + self._start_more()
 
     def drop(
@@ -161,7 +162,7 @@ class TaskLives:
         info = task.launch.task
         if info.time_limit_s is not None:
             task.limit_due = now.mono + info.time_limit_s
-            self._alarm(task.limit_due, container)
+            self._alarms.set(task.limit_due, container)
         if self._sample_interval_s is not None and self._sample_at is None:
             self._sample_at = now.mono + self._sample_interval_s
         early = task.stdin.start() if task.stdin is not None else []
@@ -202,31 +203,57 @@ class TaskLives:
         task = self._expect(event.container, Phase.DRAINING)
         task.drain_wait_s = min(max(DRAIN_AGAIN_S, task.drain_wait_s * 2), KILL_AGAIN_S)
         task.drain_due = now.mono + task.drain_wait_s
-        self._alarm(task.drain_due, event.container)
+        self._alarms.set(task.drain_due, event.container)
         return []
 
     def emptied(self, event: ContainerEmptied, now: Now) -> list[Effect]:
         """Nothing of it is alive: publish its end."""
         task = self._expect(event.container, Phase.DRAINING)
-        return [*self._end(task, event, now), Remove(event.container)]
+        # What follows in its lane may not start when its lease has run out while we slept.
+        late = self.end_leases(now) if self.lanes.follows(task.launch.task.lane) else []
+        return [*late, *self._end(task, event, now), Remove(event.container)]
 
     def _end(self, task: Task, emptied: ContainerEmptied, now: Now) -> list[Effect]:
         del self._tasks[task.launch.container]
         self._report(task, classify(task, emptied), now, emptied.usage)
         effects = self.leases.drop(task.launch.container, task.launch.task.lease_s)
-        if task.stdin is not None and not task.stdin.closed:
-            task.stdin.closed = True
-            effects += self._stdin_taken(task)
+        effects += self.stdin.end(task)
+        lane = task.launch.task.lane
+        if lane:
+            effects += self._go_on(lane, task.launch.container, now)
         return effects
 
     def _report(self, task: Task, step: Step, now: Now, usage: Usage | None = None) -> None:
         made = update(task, self.framework_id, self._new_id(), now.wall, step, usage)
-        self.updates.put(task.launch.container, made, now.mono)
+        ran = task.started_at is not None
+        followed = ran and self.lanes.follows(task.launch.task.lane)
+        self.updates.put(task.launch.container, made, now.mono, followed)
 
     def _expect(self, container: str, phase: Phase) -> Task:
         task = self._tasks.get(container)
         require(task is not None and task.phase is phase, f"{container} is not {phase.name}")
         return self._tasks[container]
+
+    # --- lanes ------------------------------------------------------------------------------------
+    def _go_on(self, lane: str, container: str, now: Now) -> list[Effect]:
+        """A task of a lane has ended, or never will begin: the next one's turn, if it was its."""
+        if not self.lanes.leave(lane, container):
+            return []
+        effects = self.give_back(self.lanes.overdue(now.mono), now)
+        following = self.lanes.turn(lane)
+        if following:
+            self._queue.append(following)
+            effects += self._start_more()
+        return effects
+
+    def give_back(self, containers: list[str], now: Now) -> list[Effect]:
+        """Say of tasks that wait in lanes that they will never be started here."""
+        effects: list[Effect] = []
+        for container in containers:
+            task = self._tasks[container]
+            task.cause = "returned"
+            effects += self._end(task, ContainerEmptied(container, _NOTHING), now)
+        return effects
 
     # --- killing ----------------------------------------------------------------------------------
     def kill(self, kill: TaskKill, now: Now) -> list[Effect]:
@@ -247,7 +274,8 @@ class TaskLives:
     def kill_all(self, asked: TaskKill, now: Now) -> list[Effect]:
         """Step every task, as `asked` of one; a grace of None: each with its own."""
         effects: list[Effect] = []
-        for task in list(self._tasks.values()):
+        # The last ones first: who is behind in a lane must not get its turn by this.
+        for task in reversed(list(self._tasks.values())):
             effects += self.kill(replace(asked, task_id=task.launch.task.task_id), now)
         return effects
 
@@ -265,7 +293,7 @@ class TaskLives:
         due = now.mono + grace_s
         if task.kill_due is None or due < task.kill_due:
             task.kill_due = due
-            self._alarm(due, container)
+            self._alarms.set(due, container)
         return []
 
     def _begin_kill(self, container: str, task: Task, grace_s: float, now: Now) -> list[Effect]:
@@ -274,13 +302,13 @@ class TaskLives:
         if grace_s <= 0:
             return self._kill_now(container, task, now)
         task.kill_due = now.mono + grace_s
-        self._alarm(task.kill_due, container)
+        self._alarms.set(task.kill_due, container)
         return [SignalContainer(container, SIGTERM)]
 
     def _kill_now(self, container: str, task: Task, now: Now) -> list[Effect]:
         """KILL to all of it, and again until the first process is gone."""
         task.kill_due = now.mono + KILL_AGAIN_S
-        self._alarm(task.kill_due, container)
+        self._alarms.set(task.kill_due, container)
         return [KillContainer(container)]
 
     def limit_exceeded(self, event: LimitExceeded, now: Now) -> list[Effect]:
@@ -295,7 +323,7 @@ class TaskLives:
     def end_leases(self, now: Now) -> list[Effect]:
         """Kill what has run longer than its lease allows, without grace."""
         effects: list[Effect] = []
-        for container in self.leases.overdue(now):
+        for container in reversed(self.leases.overdue(now)):
             task = self._tasks[container]
             effects += self.leases.drop(container, task.launch.task.lease_s)
             task.cause = task.cause or "lease"
@@ -308,14 +336,10 @@ class TaskLives:
         return effects
 
     # --- time -------------------------------------------------------------------------------------
-    def _alarm(self, due: float, container: str) -> None:
-        heapq.heappush(self._alarms, (due, container))
-
     def tick(self, now: Now) -> list[Effect]:
         """Do what is due."""
-        effects: list[Effect] = []
-        while self._alarms and self._alarms[0][0] <= now.mono:
-            _, container = heapq.heappop(self._alarms)
+        effects = self.give_back(self.lanes.overdue(now.mono), now)
+        while container := self._alarms.ring(now.mono):
             task = self._tasks.get(container)
             if task is not None:
                 effects += self._due(container, task, now)
@@ -341,48 +365,13 @@ class TaskLives:
 
     def deadline(self) -> float | None:
         """When tick() has something to do, in monotonic seconds."""
-        if len(self._alarms) > 64 + 8 * len(self._tasks):
-            self._forget_alarms()
-        first = self._alarms[0][0] if self._alarms else None
-        times = (first, self._sample_at, self.removals.deadline())
+        times = (
+            self._alarms.deadline(),
+            self._sample_at,
+            self.removals.deadline(),
+            self.lanes.deadline(),
+        )
         return min((time for time in times if time is not None), default=None)
-
-    def _forget_alarms(self) -> None:
-        """Time limits of tasks that are long gone must not pile up."""
-        self._alarms = [(due, name) for due, name in self._alarms if name in self._tasks]
-        heapq.heapify(self._alarms)
-
-    # --- standard input ---------------------------------------------------------------------------
-    def write_stdin(self, message: WriteStdin) -> list[Effect]:
-        """Pass on what is new of it; what is not, is answered with how far we are."""
-        container = f"{message.framework_id}/{message.task_id}"
-        task = self._tasks.get(container)
-        if task is None or task.stdin is None:
-            answer = StdinTaken(message.framework_id, message.task_id, message.offset, True)
-            return self._send(answer)
-        part = task.stdin.accept(message.offset, message.data, message.eof)
-        if part is None:
-            return self._stdin_taken(task)
-        return [FeedStdin(container, *part)] if task.phase is Phase.RUNNING else []
-
-    def stdin_progress(self, event: StdinProgress) -> list[Effect]:
-        """The task took some of it."""
-        task = self._tasks.get(event.container)
-        if task is None or task.stdin is None:
-            return []
-        task.stdin.taken, task.stdin.closed = event.offset, event.closed
-        return self._stdin_taken(task)
-
-    def _stdin_taken(self, task: Task) -> list[Effect]:
-        flow = task.stdin
-        if flow is None:
-            return []
-        task_id = task.launch.task.task_id
-        return self._send(StdinTaken(self.framework_id, task_id, flow.taken, flow.closed))
-
-    def repeat_stdin(self) -> list[Effect]:
-        """Tell again how far every stream is: the last answer may have been lost."""
-        return [effect for task in self._tasks.values() for effect in self._stdin_taken(task)]
 
     def check(self) -> None:
         """Recompute every redundant structure; raises InvariantBroken where one is wrong."""
@@ -392,9 +381,13 @@ class TaskLives:
         for container, task in self._tasks.items():
             require(container == self._container(task.launch.task.task_id), "a task's key is wrong")
             require(not self.updates.has_ended(container), f"{container} has ended and not ended")
-            waits = task.phase is not Phase.WAITING or container in self._queue
-            require(waits, f"{container} waits and is not queued")
+            waits = container in self._queue or self.lanes.holds_back(container)
+            begun = task.phase is not Phase.WAITING
+            require(begun or waits, f"{container} waits and is not queued")
+            held_back = begun and self.lanes.holds_back(container)
+            require(not held_back, f"{container} has begun before its turn")
             for due in (task.kill_due, task.limit_due, task.drain_due):
                 covered = due is None or (due, container) in self._alarms
                 require(covered, f"{container} is due and has no alarm")
         self.updates.check()
+        self.lanes.check(self._tasks)

@@ -19,6 +19,7 @@ SIGKILL = 9
 # What a shell ends with whose last command was ended by it.
 SHELLS_SIGKILL = 128 + SIGKILL
 SIGTERM = 15
+RETURNED_TEXT = "never started: given back with its lane"
 _SIGNAL_NAMES = {
     1: "HUP", 2: "INT", 3: "QUIT", 4: "ILL", 5: "TRAP", 6: "ABRT", 7: "BUS", 8: "FPE", 9: "KILL",
     10: "USR1", 11: "SEGV", 12: "USR2", 13: "PIPE", 14: "ALRM", 15: "TERM", 24: "XCPU", 25: "XFSZ",
@@ -57,7 +58,8 @@ class Task:
     pid: int = 0
     note: str = ""
     started_at: float | None = None
-    # Which of kill, time, memory and lease was acted upon first; "" for none.
+    # Which of kill, time, memory and lease was acted upon first; "" for none; or that it was
+    # given back with its lane.
     cause: str = ""
     kill_reason: tuple[Reason, str] = (Reason.KILL_REQUESTED, "")
     kill_due: float | None = None
@@ -72,6 +74,11 @@ class Task:
     peak_bytes: int = 0
     limit_bytes: int = 0
     stdin: StdinFlow | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its first process runs."""
+        return self.phase is Phase.RUNNING
 
     @property
     def state(self) -> TaskState:
@@ -126,6 +133,8 @@ def classify(task: Task, emptied: ContainerEmptied) -> Step:
         return _killed(task)
     if task.failure is not None:
         return _launch_failed(task.failure)
+    if task.cause == "returned":
+        return Step(TaskState.DROPPED, Reason.RETURNED, RETURNED_TEXT)
     if task.cause == "lease":
         return _lease_expired(task)
     if task.cause == "time":

@@ -2,7 +2,8 @@
 
 Rules: of several updates that a task makes before the first is sent only the last is kept, and
 RUNNING is held back for a moment: a short task then costs everyone on the way to its framework one
-update instead of two. What was sent is kept until it is acknowledged, and all of it goes with each
+update instead of two. The end of a task that others follow in its lane is held back, too, so that
+many go in one message. What was sent is kept until it is acknowledged, and all of it goes with each
 registration.
 """
 
@@ -14,6 +15,8 @@ from mesosctl.protocol.messages.agent import Ack
 
 # Longer than a short task takes, shorter than anybody notices.
 RUNNING_HELD_S = 0.02
+# Ends in a lane with more to come; the protocol allows it.
+FOLLOWED_HELD_S = 0.05
 
 
 class Updates:
@@ -22,6 +25,8 @@ class Updates:
     def __init__(self) -> None:
         # To be sent from a monotonic time on, by container; then by uuid until acknowledged.
         self._made: dict[str, tuple[float, StatusUpdate]] = {}
+        # Not later than the earliest of these times.
+        self._due: float | None = None
         self._unacked: dict[str, StatusUpdate] = {}
         # The uuid of the terminal update of each container that has one here.
         self._ends: dict[str, str] = {}
@@ -33,26 +38,42 @@ class Updates:
         """Whether the end of this container is not acknowledged yet."""
         return container in self._ends
 
-    def put(self, container: str, made: StatusUpdate, mono: float) -> None:
-        """Keep an update, in place of one of the same container that was not sent yet."""
-        held_s = RUNNING_HELD_S if made.state is TaskState.RUNNING else 0.0
-        self._made[container] = (mono + held_s, made)
-        if made.is_terminal:
+    def put(
+        self, container: str, made: StatusUpdate, mono: float, is_followed: bool = False
+    ) -> None:
+        """Keep an update, in place of one of the same container that was not sent yet.
+
+        `is_followed`: others come after it in its lane, whose ends it may be told with.
+        """
+        at = mono
+        if made.state is TaskState.RUNNING:
+            at += RUNNING_HELD_S
+        elif made.is_terminal:
             self._ends[container] = made.uuid
+            at += FOLLOWED_HELD_S if is_followed else 0.0
+        self._made[container] = (at, made)
+        self._due = at if self._due is None else min(self._due, at)
 
     def take(self, mono: float) -> list[StatusUpdate]:
         """What is to be sent now."""
-        if not self._made:
+        if self._due is None or self._due > mono:
             return []
-        due = [container for container, (at, _) in self._made.items() if at <= mono]
+        # When one end is told, those that were held back are told with it.
+        any_end = any(one.is_terminal for at, one in self._made.values() if at <= mono)
+        due = [
+            container
+            for container, (at, one) in self._made.items()
+            if at <= mono or (any_end and one.is_terminal)
+        ]
         fresh = [self._made.pop(container)[1] for container in due]
         for item in fresh:
             self._unacked[item.uuid] = item
+        self._due = min((at for at, _ in self._made.values()), default=None)
         return fresh
 
     def deadline(self) -> float | None:
         """When the next update is to be sent, in monotonic seconds."""
-        return min((at for at, _ in self._made.values()), default=None)
+        return self._due
 
     def take_all(self) -> tuple[StatusUpdate, ...]:
         """Everything that is not acknowledged, oldest first, and what was not due yet.

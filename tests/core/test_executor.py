@@ -230,7 +230,7 @@ def launch(
     name: str = "t1", *, mem: int = 64, framework: str = FRAMEWORK, **fields: object
 ) -> ExecutorLaunch:
     """A task that runs `true`; `fields` go to the command or to the task."""
-    in_task = {"grace_s", "time_limit_s", "pids_max", "lease_s"}
+    in_task = {"grace_s", "time_limit_s", "pids_max", "lease_s", "lane"}
     info = TaskInfo(
         TaskId(name),
         name,

@@ -22,6 +22,7 @@ from mesosctl.core.agent.effects import (
     SweepContainers,
     WatchExecutor,
 )
+from mesosctl.core.agent.killing import RETURNED
 from mesosctl.core.agent.reaping import Reaper
 from mesosctl.core.agent.records import EXECUTORS, NOBODY, AgentRecords, ExecutorEntry, put
 from mesosctl.core.agent.tasks import Phase, Task, Tasks
@@ -61,7 +62,7 @@ class Step(Enum):
 class Executor:
     """One executor. `by`: when its step has to be over; None: no matter when.
 
-    `serves`: it was given tasks, so that it knows whose it is.
+    `serves`: it was given tasks, so that it knows whose it is. `knows_lanes`: it said so.
     """
 
     entry: ExecutorEntry
@@ -70,6 +71,7 @@ class Executor:
     peer: str = ""
     end_text: str = ""
     serves: bool = False
+    knows_lanes: bool = False
 
 
 class Executors:
@@ -133,7 +135,10 @@ class Executors:
                 self._tasks.doom(task, Reason.EXECUTOR_TERMINATED, "its executor had ended")
                 doomed.append(task.container)
         for task in self._tasks.of(Phase.MAKING):
-            if same_boot:
+            if same_boot and task.entry.info.lane:
+                # What was before it in its lane may be alive under an executor that is gone.
+                effects += self._tasks.end(task, *RETURNED, now)
+            elif same_boot:
                 effects += self._tasks.take_back(task, now)
             else:
                 text = "never started: its host was started anew"
@@ -178,10 +183,21 @@ class Executors:
                 doomed.append(task.container)
             elif task.phase in (Phase.MAKING, Phase.WAITING):
                 effects += self._tasks.unassign(task)
+        effects += self._return_lanes(doomed, now)
         effects.append(Log("warning", f"{why}; {len(doomed)} of its tasks are ended"))
         effects += [*self._reaper.kill(doomed), *self.drop(executor)]
         # It may have died between the end of a task and the removal of the empty container.
         return [*effects, SweepContainers()]
+
+    def _return_lanes(self, doomed: list[str], now: Now) -> list[Effect]:
+        """Give back what waits behind these tasks in their lanes: they may still be alive."""
+        entries = [task.entry for task in map(self._tasks.get, doomed) if task is not None]
+        lanes = {(entry.framework_id, entry.info.lane) for entry in entries if entry.info.lane}
+        effects: list[Effect] = []
+        for task in self._tasks.of(Phase.MAKING, Phase.WAITING) if lanes else ():
+            if (task.entry.framework_id, task.entry.info.lane) in lanes:
+                effects += self._tasks.end(task, *RETURNED, now)
+        return effects
 
     def _tasks_of(self, executor: Executor) -> list[Task]:
         framework = self._tasks.frameworks.get(executor.entry.framework_id)
@@ -230,6 +246,7 @@ class Executors:
         executor.peer = peer
         self._of_peer[peer] = executor
         executor.serves = executor.serves or bool(message.framework_id)
+        executor.knows_lanes = message.knows_lanes
         if executor.step is not Step.LOST:
             executor.step, executor.by = Step.HERE, None
         effects = self.keep(executor, replace(entry, pid=message.pid))

@@ -13,6 +13,7 @@ from dataclasses import replace
 from mesosctl.core.agent.effects import KillExecutor, MakeSandbox, SandboxFailed, StartExecutor
 from mesosctl.core.agent.executors import Executor, Executors, Step
 from mesosctl.core.agent.killing import unstarted_end
+from mesosctl.core.agent.lanes import Lanes
 from mesosctl.core.agent.leases import Leases
 from mesosctl.core.agent.options import AgentOptions
 from mesosctl.core.agent.records import EXECUTORS, NOBODY, ExecutorEntry, put
@@ -50,6 +51,7 @@ class Handing:
         tasks: Tasks,
         executors: Executors,
         leases: Leases,
+        lanes: Lanes,
         sessions: ServerSessions,
         told: Callable[[Task], list[Effect]],
         new_id: NewId,
@@ -59,6 +61,7 @@ class Handing:
         self._tasks = tasks
         self._executors = executors
         self._leases = leases
+        self._lanes = lanes
         self._sessions = sessions
         self._told = told
         self._new_id = new_id
@@ -169,7 +172,7 @@ class Handing:
             for task in framework.waiting.values()
             if task.since + EXECUTOR_REGISTER_S <= now.mono
         ]
-        effects: list[Effect] = []
+        effects = self._lanes.end_overdue(now)
         for task in overdue:
             reason = Reason.LAUNCH_FAILED
             effects += self._tasks.end(task, TaskState.DROPPED, reason, text, now)
@@ -183,6 +186,9 @@ class Handing:
             for framework in self._tasks.frameworks.values()
             if framework.waiting
         ]
+        lanes_due = self._lanes.deadline()
+        if lanes_due is not None:
+            times.append(lanes_due)
         if self._wants_start():
             times.append(self._executors.start_after)
         return min(times, default=None)
@@ -233,6 +239,7 @@ class Handing:
         executor = self._executors.table.get(framework.executor_id)
         if executor is None or executor.step is not Step.HERE:
             return effects
+        effects += self._lanes.fit_for(executor, framework, now)
         return effects + self._run(framework, executor)
 
     def _release(self, framework: Framework) -> list[Effect]:

@@ -1,9 +1,12 @@
-"""How a task ends that was to be ended before anybody started it."""
+"""How a task ends that was to be ended, or is given back, before anybody started it."""
 
 from __future__ import annotations
 
 from mesosctl.model.tasks import ELSEWHERE, Reason, TaskState
 from mesosctl.protocol.messages.agent import TaskKill
+
+# That of a task which is given back with its lane (core/agent/lanes.py).
+RETURNED = (TaskState.DROPPED, Reason.RETURNED, "never started: given back with its lane")
 
 
 def unstarted_end(kill: TaskKill) -> tuple[TaskState, Reason, str]:

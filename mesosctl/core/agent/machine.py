@@ -12,11 +12,13 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from mesosctl.core.agent import effects as deeds
 from mesosctl.core.agent.executors import Executors
 from mesosctl.core.agent.handing import Handing
 from mesosctl.core.agent.identity import Identity
+from mesosctl.core.agent.lanes import Lanes
 from mesosctl.core.agent.leases import Leases
 from mesosctl.core.agent.options import AgentOptions
 from mesosctl.core.agent.reaping import Reaper
@@ -26,6 +28,7 @@ from mesosctl.core.agent.retention import Retention
 from mesosctl.core.agent.stdin import StdinRelays
 from mesosctl.core.agent.streams import Streams
 from mesosctl.core.agent.tasks import Phase, Tasks
+from mesosctl.core.agent.visitors import Visitors, refuse
 from mesosctl.core.machine import (
     Effect,
     Event,
@@ -47,7 +50,7 @@ from mesosctl.model.tasks import Reason
 from mesosctl.protocol.messages import agent as messages
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.session import Bye, Refusal
-from mesosctl.protocol.messages.streams import ReadStream, StdinTaken, StreamCredit, WriteStdin
+from mesosctl.protocol.messages.streams import StdinTaken
 
 MASTER = "master"
 EXECUTORS_PREFIX = "x:"
@@ -89,10 +92,12 @@ class AgentMachine:
         told = self._stdin.send_again
         self.executors = Executors(self.tasks, self._reaper, self._executor_sessions, told)
         self._leases = Leases(self.tasks, self.executors, self._executor_sessions)
+        self._lanes = Lanes(self.tasks, self.executors, self._executor_sessions)
         self._handing = Handing(
             self.tasks,
             self.executors,
             self._leases,
+            self._lanes,
             self._executor_sessions,
             told,
             new_id,
@@ -100,8 +105,14 @@ class AgentMachine:
             options,
         )
         self._streams = Streams(
-            self.tasks, self._data_sessions, self._stdin, self._refuse_data, info.name, options
+            self.tasks,
+            self._data_sessions,
+            self._stdin,
+            partial(refuse, self._data_sessions),
+            info.name,
+            options,
         )
+        self._visitors = Visitors(self._data_sessions, self._streams)
         self._retention = Retention(self.tasks, self._streams.is_read, options.log_keep_s)
         self._streams.gone_text = self._retention.text
         self._begun = False
@@ -120,7 +131,7 @@ class AgentMachine:
             case Received(peer=peer) if peer.startswith(EXECUTORS_PREFIX):
                 return self._from_executor(event, now)
             case Received(peer=peer) if peer.startswith(DATA_PREFIX):
-                return self._from_client(event, now)
+                return self._visitors.receive(event, now)
             case Received():
                 return self._from_master(event, now)
             case PeerLost(peer=peer, moved=moved):
@@ -255,8 +266,7 @@ class AgentMachine:
         effects: list[Effect] = []
         for peer in self._executor_sessions.expire(now):
             effects += self.executors.peer_lost(peer, now)
-        for peer in self._data_sessions.expire(now):
-            self._streams.peer_gone(peer)
+        self._visitors.expire(now)
         effects += self.executors.tick(now)
         effects += self._handing.tick(now)
         effects += self._reaper.tick(now)
@@ -270,8 +280,7 @@ class AgentMachine:
             self._executor_sessions.drop(peer)
             return self.executors.peer_lost(peer, now)
         if peer.startswith(DATA_PREFIX):
-            self._data_sessions.drop(peer)
-            self._streams.peer_gone(peer)
+            self._visitors.drop(peer)
             return []
         return self.session.lose(now, moved)
 
@@ -312,6 +321,8 @@ class AgentMachine:
             case messages.ShutdownFramework(framework_id=framework_id):
                 framework = self.tasks.frameworks.get(framework_id)
                 return effects + (self._handing.shut_down(framework, now) if framework else [])
+            case messages.ReturnLanes():
+                return effects + self._lanes.return_all(message, now)
             case messages.AdmitKey():
                 effects += self._streams.admit(message, now)
                 return effects + self.session.send(messages.KeyAdmitted(message.request))
@@ -372,29 +383,6 @@ class AgentMachine:
                 return effects
             case _:
                 return [*effects, Log("warning", f"an executor sent a {message.kind}")]
-
-    # --- data clients -----------------------------------------------------------------------------
-    def _refuse_data(self, peer: str, code: str, text: str, hint: str) -> list[Effect]:
-        refusal = Refusal(self._data_sessions.answered(peer), code, text[:500], hint)
-        return self._data_sessions.send(peer, refusal)
-
-    def _from_client(self, event: Received, now: Now) -> list[Effect]:
-        peer = event.peer
-        message, effects = self._data_sessions.receive(event, now)
-        if peer not in self._data_sessions:
-            self._streams.peer_gone(peer)
-        match message:
-            case None | Bye():
-                return effects
-            case ReadStream():
-                return effects + self._streams.read(peer, message, now)
-            case StreamCredit():
-                return effects + self._streams.credit(peer, message)
-            case WriteStdin():
-                return effects + self._streams.write(peer, message, now)
-            case _:
-                text = f"the agent takes no {message.kind} here"
-                return effects + self._refuse_data(peer, "unknown-kind", text, "")
 
 
 __all__ = ["AgentMachine", "AgentOptions"]

@@ -54,7 +54,13 @@ def misfit(records: AgentRecords, info: AgentInfo, origin: Origin) -> str:
     if not live or meta.boot_id != info.boot_id:
         return ""
     changes: list[str] = []
-    held = _sum(entry.info.resources for entry in live)
+    # Tasks of one lane hold one task's resources together.
+    held = _sum(
+        {
+            (entry.framework_id, entry.info.lane or entry.info.task_id): entry.info.resources
+            for entry in live
+        }.values()
+    )
     if not info.total.contains(held):
         changes.append(f"its tasks hold {held}, of {info.total} from now on")
     for name in sorted(meta.attributes):

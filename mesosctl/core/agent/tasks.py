@@ -154,6 +154,7 @@ class Tasks:
                     task.entry.info.name,
                     task.entry.info.resources,
                     task.state,
+                    task.entry.info.lane,
                 )
                 for task in self._tasks.values()
             ]

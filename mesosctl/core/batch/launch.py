@@ -47,6 +47,7 @@ def task_info(job: Job, task: Task, framework_id: str, master: str) -> TaskInfo:
         grace_s=spec.grace_s,
         time_limit_s=spec.time_limit_s,
         lease_s=spec.lost_after_s,
+        lane=task.lane,
     )
 
 

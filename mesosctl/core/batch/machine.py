@@ -313,7 +313,7 @@ class BatchMachine:
         sends: list[Effect] = []
         if not self._stopping:
             self.updates.end_leases(self.driver.vouched, now)
-            sends += self._use_offers()
+            sends += self._use_offers(now)
             sends += self._state_demand(now)
         sends += self._mail()
         touched = self.queue.take_touched()
@@ -337,12 +337,12 @@ class BatchMachine:
         }
         return Put(META, META_KEY, value)
 
-    def _use_offers(self) -> list[Effect]:
+    def _use_offers(self, now: Now) -> list[Effect]:
         if not self.driver.offers or not self.driver.is_registered:
             return []
         effects: list[Effect] = []
         framework_id = self.driver.framework_id
-        for slot in place(self.queue, self.driver.offers.values()):
+        for slot in place(self.queue, self.driver.offers.values(), now.mono):
             offer_ids = (slot.offer.offer_id,)
             if slot.placed:
                 tasks = [

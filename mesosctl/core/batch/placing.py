@@ -3,6 +3,7 @@
 Rules:
 - Jobs are served in the queue's order; a job that does not fit does not stop those behind it.
 - Within a job the offer with the most CPUs left is taken first, which spreads tasks over agents.
+- Where a task would run, short ones go one behind the other into a lane (core/batch/lanes.py).
 - An ACCEPT is bounded in tasks and in bytes. What an offer still holds when it is cut off is not
   refused, what nothing fitted into is.
 - One size of tasks is told to the master exactly, with how many there are; of several sizes it is
@@ -15,7 +16,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush, heapreplace
 
-from mesosctl.core.batch.queue import Queue
+from mesosctl.core.batch.lanes import length
+from mesosctl.core.batch.queue import LEADS, Queue
 from mesosctl.core.batch.records import Job, Task
 from mesosctl.limits import (
     ACCEPT_TASKS_MAX,
@@ -42,6 +44,10 @@ class Slot:
     is_full: bool = False
     placed: list[tuple[Job, Task]] = field(default_factory=list)
 
+    def fits(self, job: Job) -> int:
+        """How many tasks of this job would fit into it beside each other."""
+        return min(self.cpus_milli // job.cpus_milli, self.mem_milli // max(1, job.mem_milli))
+
     def takes(self, job: Job) -> bool:
         """Whether one more task of this job still goes into the same ACCEPT."""
         grown = self.size_bytes + job.launch_bytes
@@ -58,8 +64,11 @@ def slot_of(offer: Offer) -> Slot:
     return Slot(offer, cpus if isinstance(cpus, int) else 0, mem if isinstance(mem, int) else 0)
 
 
-def place(queue: Queue, offers: Iterable[Offer]) -> list[Slot]:
-    """Start as many tasks as fit into these offers; every offer comes back as a slot."""
+def place(queue: Queue, offers: Iterable[Offer], mono: float) -> list[Slot]:
+    """Start as many tasks as fit into these offers; every offer comes back as a slot.
+
+    `mono`: the present, from which on it is measured how long they take.
+    """
     slots = [slot_of(offer) for offer in offers]
     heap = [(-slot.cpus_milli, number) for number, slot in enumerate(slots)]
     heapify(heap)
@@ -69,15 +78,18 @@ def place(queue: Queue, offers: Iterable[Offer]) -> list[Slot]:
             break
         if any(job.cpus_milli >= cpus and job.mem_milli >= mem for cpus, mem in misfits):
             continue
-        if not _fill(queue, job, slots, heap):
+        if not _fill(queue, job, slots, heap, mono):
             misfits.append((job.cpus_milli, job.mem_milli))
     return slots
 
 
-def _fill(queue: Queue, job: Job, slots: list[Slot], heap: list[tuple[int, int]]) -> bool:
+def _fill(
+    queue: Queue, job: Job, slots: list[Slot], heap: list[tuple[int, int]], mono: float
+) -> bool:
     """Place tasks of one job; answers False when some found no offer that is large enough."""
     aside: list[tuple[int, int]] = []
     room = job.room()
+    many = length(job, room, job.busy + sum(slot.fits(job) for slot in slots))
     cut_off = False
     while room and heap and -heap[0][0] >= job.cpus_milli:
         slot = slots[heap[0][1]]
@@ -88,16 +100,26 @@ def _fill(queue: Queue, job: Job, slots: list[Slot], heap: list[tuple[int, int]]
             aside.append(heappop(heap))
             cut_off = True
             continue
-        task = queue.start(job, slot.offer.agent_id, slot.offer.agent_name)
-        slot.placed.append((job, task))
-        slot.size_bytes += job.launch_bytes
+        room -= _launch(queue, job, slot, min(many, room), mono)
         slot.cpus_milli -= job.cpus_milli
         slot.mem_milli -= job.mem_milli
         heapreplace(heap, (-slot.cpus_milli, heap[0][1]))
-        room -= 1
     for entry in aside:
         heappush(heap, entry)
     return not room or cut_off
+
+
+def _launch(queue: Queue, job: Job, slot: Slot, many: int, mono: float) -> int:
+    """Start up to so many tasks where one has room, at least that one; how many it were."""
+    lane = LEADS if many > 1 else ""
+    for number in range(many):
+        if number and not slot.takes(job):
+            return number
+        task = queue.start(job, slot.offer.agent_id, slot.offer.agent_name, lane, mono)
+        slot.placed.append((job, task))
+        slot.size_bytes += job.launch_bytes
+        lane = task.lane
+    return many
 
 
 def refusal_s(slot: Slot, filter_s: float) -> float:

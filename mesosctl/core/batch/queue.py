@@ -6,15 +6,17 @@ Rules:
   the state, and `check()` recomputes it.
 - What changed is kept as `touched` until the pass ends: it is what is written and what is told.
 - Jobs are served by priority, highest first, then by number.
+- What a lane holds (core/batch/lanes.py) is counted once, with the first of its tasks under way.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
+from mesosctl.core.batch.lanes import Lanes
 from mesosctl.core.batch.records import (
     ACTIVE,
     CANCELS,
@@ -34,6 +36,7 @@ from mesosctl.core.batch.records import (
     task_of,
     task_record,
 )
+from mesosctl.core.batch.recounting import compare
 from mesosctl.core.batch.spans import gaps
 from mesosctl.core.batch.summaries import SUMMARIES, faded_of, tables_of
 from mesosctl.core.machine import Effect, Now, Put
@@ -44,6 +47,8 @@ from mesosctl.model.jobs import ENDED, BatchState
 CANCELLED_CODE = 125
 # Earlier attempts whose streams can still be found.
 PAST_MAX = 20
+# In place of a lane's name: the lane is named after the task itself.
+LEADS = "*"
 Place = tuple[int, int]
 
 
@@ -76,6 +81,7 @@ class Queue:
         self.killing: dict[Place, None] = {}
         self.stale: dict[TaskId, Place] = {}
         self.held: dict[AgentId, Held] = {}
+        self.lanes = Lanes()
         # How many tasks may be started now, by what each needs: thousandths of cpus and of MiB.
         self.wanted: dict[tuple[int, int], int] = {}
         self.touched = Touched()
@@ -83,8 +89,9 @@ class Queue:
         self.leftover: dict[int, dict[int, Task | None]] = {}
         # Why the tasks of a summarised job are not known.
         self.faded_text = ""
-        self._order: list[tuple[int, int]] = []
-        self._delayed: list[tuple[float, int, int]] = []
+        # Jobs with something to start: (-priority, number). Tasks to run again: when, and which.
+        self.order: list[tuple[int, int]] = []
+        self.delayed: list[tuple[float, int, int]] = []
 
     # --- loading ----------------------------------------------------------------------------------
     def load(self, tables: Tables) -> None:
@@ -151,13 +158,20 @@ class Queue:
         self.touched.jobs[job.number] = None
         self._place(job)
 
-    def in_order(self) -> list[Job]:
-        """Jobs with tasks that may be started now, in the order in which they are served."""
-        return [self.jobs[number] for _, number in self._order]
+    def in_order(self) -> Iterator[Job]:
+        """Jobs with tasks that may be started now, in the order in which they are served.
+
+        The order may change meanwhile: what comes behind the last one is then as it is by then.
+        """
+        at = 0
+        while at < len(self.order):
+            entry = self.order[at]
+            yield self.jobs[entry[1]]
+            at = bisect_right(self.order, entry)
 
     def head(self) -> Job:
         """The job that is served first; there must be one."""
-        return self.jobs[self._order[0][1]]
+        return self.jobs[self.order[0][1]]
 
     def _place(self, job: Job) -> None:
         """Count what the job may start now; it is in the order exactly while that is something."""
@@ -172,9 +186,9 @@ class Queue:
             del self.wanted[size]
         entry = (-job.spec.priority, job.number)
         if not room:
-            del self._order[bisect_left(self._order, entry)]
+            del self.order[bisect_left(self.order, entry)]
         elif not job.offered:
-            insort(self._order, entry)
+            insort(self.order, entry)
         job.offered = room
 
     # --- tasks ------------------------------------------------------------------------------------
@@ -183,8 +197,13 @@ class Queue:
         self.touched.jobs[job.number] = None
         self.touched.tasks[job.number, task.position] = None
 
-    def start(self, job: Job, agent_id: AgentId, agent: str) -> Task:
-        """Begin the next attempt of the job's next task on this agent. The job must have room."""
+    def start(
+        self, job: Job, agent_id: AgentId, agent: str, lane: str = "", mono: float | None = None
+    ) -> Task:
+        """Begin the next attempt of the job's next task on this agent. The job must have room.
+
+        `lane`: behind the task of this wire id, or as the first one, when it is LEADS.
+        """
         if job.requeued:
             task = job.tasks[heappop(job.requeued)]
         else:
@@ -199,6 +218,8 @@ class Queue:
         task.agent_id, task.agent = agent_id, agent
         task.reason = task.message = ""
         task.started = task.ended = None
+        task.lane = job.wire_id(task.position, task.attempt) if lane == LEADS else lane
+        task.launched = mono
         self.move(job, task, BatchState.STAGING)
         return task
 
@@ -242,10 +263,10 @@ class Queue:
             job.requeued.remove(task.position)
             heapify(job.requeued)
         else:
-            self._delayed = [
-                entry for entry in self._delayed if entry[1:] != (job.number, task.position)
+            self.delayed = [
+                entry for entry in self.delayed if entry[1:] != (job.number, task.position)
             ]
-            heapify(self._delayed)
+            heapify(self.delayed)
             job.delayed -= 1
 
     def requeue(self, job: Job, task: Task, at: float | None = None) -> None:
@@ -255,13 +276,13 @@ class Queue:
             heappush(job.requeued, task.position)
         else:
             job.delayed += 1
-            heappush(self._delayed, (at, job.number, task.position))
+            heappush(self.delayed, (at, job.number, task.position))
         self._place(job)
 
     def due(self, now: Now) -> None:
         """Let tasks back whose time has come."""
-        while self._delayed and self._delayed[0][0] <= now.mono:
-            _, number, position = heappop(self._delayed)
+        while self.delayed and self.delayed[0][0] <= now.mono:
+            _, number, position = heappop(self.delayed)
             job = self.jobs[number]
             job.delayed -= 1
             heappush(job.requeued, position)
@@ -270,7 +291,7 @@ class Queue:
 
     def deadline(self) -> float | None:
         """When `due` has something to do."""
-        return self._delayed[0][0] if self._delayed else None
+        return self.delayed[0][0] if self.delayed else None
 
     def cancel_fresh(self, job: Job, first: int, last: int, reason: str, now: Now) -> int:
         """Cancel what of positions first..last was never attempted; answers how many these were."""
@@ -322,6 +343,9 @@ class Queue:
         self.live[place] = None
         if task.kill is not None:
             self.killing[place] = None
+        if not self.lanes.enter(task.lane, task.launched):
+            return
+        job.busy += 1
         held = self.held.setdefault(task.agent_id, Held())
         held.cpus_milli += job.cpus_milli
         held.mem_milli += job.mem_milli
@@ -332,6 +356,10 @@ class Queue:
         job.active -= 1
         del self.live[place]
         self.killing.pop(place, None)
+        lane, task.lane = task.lane, ""
+        if not self.lanes.leave(lane):
+            return
+        job.busy -= 1
         held = self.held[task.agent_id]
         held.cpus_milli -= job.cpus_milli
         held.mem_milli -= job.mem_milli
@@ -364,35 +392,4 @@ class Queue:
         """Recount everything that is derived; raises InvariantBroken where it differs."""
         again = Queue()
         again.load(tables_of(self.jobs))
-        delayed = sorted(entry[1:] for entry in self._delayed)
-        for number, job in self.jobs.items():
-            other = again.jobs[number]
-            waiting = [position for n, position in delayed if n == number]
-            require(job.delayed == len(waiting), f"job {number}: delayed tasks miscounted")
-            require(
-                sorted(job.requeued + waiting) == sorted(other.requeued),
-                f"job {number}: the tasks to run again are not those that are pending",
-            )
-            for name in ("fresh", "counts", "active", "cancelled", "exit_code", "cpu_us"):
-                mine, recounted = getattr(job, name), getattr(other, name)
-                require(mine == recounted, f"job {number}: {name} is {mine}, not {recounted}")
-            holes = gaps(0, job.cursor - 1, [(p, p) for p in sorted(job.tasks)])
-            covered = all(
-                job.cancel_of(position) is not None
-                for low, high in holes
-                for position in range(low, high + 1)
-            )
-            require(covered, f"job {number}: a task below the cursor is nowhere")
-            listed = (-job.spec.priority, number) in self._order
-            require(listed == bool(job.room()), f"job {number} is misplaced in the order")
-            require(job.offered == job.room(), f"job {number}: its room is miscounted")
-        for name in ("requests", "stale", "held"):
-            require(getattr(self, name) == getattr(again, name), f"the queue's {name} are wrong")
-        require(sorted(self.live) == sorted(again.live), "the queue's live tasks are wrong")
-        require(sorted(self.killing) == sorted(again.killing), "the queue's kills are wrong")
-        require(self._order == sorted(self._order), "the order of jobs is not sorted")
-        sums: dict[tuple[int, int], int] = {}
-        for job in self.in_order():
-            size = (job.cpus_milli, job.mem_milli)
-            sums[size] = sums.get(size, 0) + job.room()
-        require(self.wanted == sums, "what is wanted is miscounted")
+        compare(self, again)

@@ -70,7 +70,8 @@ class Task:
     `exit_code` is what a command that waits for it ends with, set when it has ended. `stale` are
     earlier attempts that may still run somewhere; `past` those that had started. `drops` counts
     attempts that never started and is not kept; nor is `lease_due`, from when on an unreachable
-    attempt counts as dead (monotonic seconds), nor `again_at`, when that is on the wall.
+    attempt counts as dead (monotonic seconds), nor `again_at`, when that is on the wall, nor
+    `launched`, when the attempt was (monotonic). `lane` is that of an attempt under way.
     """
 
     position: int
@@ -94,6 +95,8 @@ class Task:
     drops: int = 0
     lease_due: float | None = None
     again_at: float | None = None
+    lane: str = ""
+    launched: float | None = None
 
 
 def cpu_us_of(task: Task) -> int:
@@ -115,6 +118,7 @@ _PLAIN = (
     "cpu_system_s",
     "mem_peak_bytes",
     "losses",
+    "lane",
 )
 _DEFAULTS = Task(0)
 _PLAIN_DEFAULTS = tuple((name, getattr(_DEFAULTS, name)) for name in _PLAIN)
@@ -160,8 +164,8 @@ class Job:
     `fresh` counts the tasks that were never attempted nor cancelled, all of them at or beyond
     `cursor`. `requeued` is a heap of positions to run again; `delayed` counts those that wait for
     their time. `offered` is the room that the queue has counted. `counts` counts the tasks with
-    records by state, without zeros; `active` those that may hold resources. `exit_code` is the
-    largest of the ended tasks.
+    records by state, without zeros; `active` those under way, `busy` the lanes and tasks without
+    one that hold resources for them. `exit_code` is the largest of the ended tasks.
     """
 
     number: int
@@ -184,6 +188,7 @@ class Job:
     cancelled: int = 0
     delayed: int = 0
     active: int = 0
+    busy: int = 0
     offered: int = 0
     exit_code: int = 0
     started: float | None = None
@@ -192,6 +197,9 @@ class Job:
     cpu_us: int = 0
     # Only its summary is left.
     faded: bool = False
+    # What a slot took for one task of late, and after how many tasks that is known.
+    pace_s: float | None = None
+    paced: int = 0
 
     @property
     def id(self) -> str:

@@ -16,13 +16,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from mesosctl.core.batch.lanes import note
 from mesosctl.core.batch.queue import CANCELLED_CODE, PAST_MAX, Place, Queue
 from mesosctl.core.batch.records import ACTIVE, Attempt, Job, Task
 from mesosctl.core.machine import Effect, Log, Now
 from mesosctl.limits import LEASE_SLACK_S, LEASE_SLACK_SHARE, LOST_ATTEMPTS_MAX
 from mesosctl.model.ids import AgentId, FrameworkId, TaskId
 from mesosctl.model.jobs import LOST_CODE, SIGNAL_CODE, SIGTERM, BatchState, exit_code, seen_as
-from mesosctl.model.tasks import ELSEWHERE, Reason, StatusUpdate, TaskState
+from mesosctl.model.tasks import PUT_OFF, Reason, StatusUpdate, TaskState
 from mesosctl.protocol.messages.agent import TaskKill
 
 DROP_BACKOFF_S = 1.0
@@ -177,8 +178,12 @@ class Updates:
             task.reason, task.message = "KillRequested", task.kill.reason
             self.queue.end(job, task, BatchState.CANCELLED, CANCELLED_CODE, now)
             return
-        if update.reason not in ELSEWHERE:
+        if update.reason not in PUT_OFF:
             task.drops += 1
+        lane = self.queue.lanes.get(task.lane)
+        if lane is not None and update.reason is Reason.RETURNED:
+            # Whoever was before it took longer than was thought.
+            lane.measure(job, lane.ran + 1, now.mono)
         task.reason = ""
         task.message = (
             f"attempt {task.attempt} never started: {_said(update.reason, update.message)}"
@@ -238,7 +243,14 @@ class Updates:
             task.mem_peak_bytes = update.usage.mem_peak_bytes
         if task.kill is not None and task.kill.reason and state is BatchState.KILLED:
             task.message = f"{update.message}: {task.kill.reason}"
+        lane, launched = self.queue.lanes.get(task.lane), task.launched
         self.queue.end(job, task, state, exit_code(update), now)
+        if lane is not None and update.started_at is not None:
+            lane.ran += 1
+            if not lane.open:
+                lane.measure(job, lane.ran, now.mono)
+        elif launched is not None and update.started_at is not None:
+            note(job, now.mono - launched, 1)
 
     # --- asking -----------------------------------------------------------------------------------
     def expect_all(self) -> list[tuple[TaskId, AgentId]]:

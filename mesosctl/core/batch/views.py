@@ -106,6 +106,10 @@ def task_view(job: Job, position: int, outlook: Outlook) -> TaskView:
             message = _drain_text(job, drain)
             return _view_of(job, task, "Draining", message, entry, drain.deadline)
     if task is not None and task.state is not BatchState.PENDING:
+        waits = task.state is BatchState.STAGING and not task.reason and _is_behind(job, task)
+        if waits:
+            text = f"runs on agent {task.agent} after those before it in its lane"
+            return _view_of(job, task, "Lane", text, entry)
         return _view_of(job, task, task.reason, task.message, entry)
     if task is not None:
         reason, why = outlook.reason(job, task)
@@ -131,6 +135,10 @@ def task_view(job: Job, position: int, outlook: Outlook) -> TaskView:
         user=spec.user,
         entry=entry,
     )
+
+
+def _is_behind(job: Job, task: Task) -> bool:
+    return task.lane not in ("", job.wire_id(task.position, task.attempt))
 
 
 def _drain_text(job: Job, drain: InverseOffer) -> str:

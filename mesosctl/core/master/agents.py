@@ -23,6 +23,7 @@ from mesosctl.protocol.messages.agent import (
     AgentRegistered,
     KeyAdmitted,
     RegisterAgent,
+    ReturnLanes,
     ShutdownFramework,
     StatusUpdates,
 )
@@ -67,6 +68,8 @@ def on_register(state: MasterState, peer: str, message: RegisterAgent, now: Now)
     effects += state.send(peer, AgentRegistered(agent_id, HEARTBEAT_S, len(state.agents)))
     effects += _take_over(state, agent, message, now)
     effects += returned(state, agent)
+    if state.mode(agent_id) is not Mode.IN_USE:
+        effects += state.send(peer, ReturnLanes())
     effects += draining.agent_is_back(state, agent_id, now)
     effects.append(Log("info", f"agent {info.name} ({agent_id}) registered with {info.total}"))
     return effects
@@ -93,6 +96,7 @@ def _take_over(
                 report.name,
                 report.resources,
                 report.state,
+                lane=report.lane,
             )
             state.add_task(task)
         else:

@@ -1,7 +1,8 @@
 """Acceptance: offers become tasks, or a reason why not, task by task.
 
 Rules: the named offers are used up whatever follows. A task that is not valid gets ERROR, one that
-only came too late gets DROPPED; the others go on. What is left over is refused for `refuse_s`.
+only came too late gets DROPPED; the others go on. What is left over is refused for `refuse_s`. Of a
+lane the first task that is launched takes from the offers, the others must be of its size.
 """
 
 from __future__ import annotations
@@ -34,17 +35,22 @@ def on_accept(state: MasterState, peer: str, message: Accept, now: Now) -> list[
     for offer in offers:
         remaining = remaining + offer.resources
     launched: list[TaskInfo] = []
+    lanes: dict[str, Resources] = {}
     refused: list[StatusUpdate] = []
     for asked in message.tasks:
         # A command without a user runs as the framework's; from here on it is always written out.
         task = asked
         if not task.command.user:
             task = replace(task, command=replace(task.command, user=framework.info.user))
-        reason, problem = _problem(framework, task, offers[0], remaining)
+        room = lanes.get(task.lane, remaining) if task.lane else remaining
+        reason, problem = _problem(framework, task, offers[0], room, task.lane in lanes)
         if problem:
             refused.append(_verdict(framework, task, TaskState.ERROR, reason, problem, now))
             continue
-        remaining = remaining - task.resources
+        if task.lane not in lanes:
+            remaining = remaining - task.resources
+        if task.lane:
+            lanes[task.lane] = task.resources
         state.add_task(
             TaskRecord(
                 task.task_id,
@@ -53,6 +59,7 @@ def on_accept(state: MasterState, peer: str, message: Accept, now: Now) -> list[
                 task.name,
                 task.resources,
                 TaskState.STAGING,
+                lane=task.lane,
             )
         )
         launched.append(task)
@@ -103,9 +110,12 @@ def _take_offers(
 
 
 def _problem(
-    framework: FrameworkRecord, task: TaskInfo, offer: Offer, remaining: Resources
+    framework: FrameworkRecord, task: TaskInfo, offer: Offer, room: Resources, follows: bool
 ) -> tuple[Reason, str]:
-    """Why this task cannot be launched on this offer; empty when it can."""
+    """Why this task cannot be launched on this offer; empty when it can.
+
+    `room` is what is left, or what its lane holds when it follows another task in that.
+    """
     if not task.task_id:
         return Reason.TASK_INVALID, "a task needs an id"
     if task.task_id in framework.tasks:
@@ -114,8 +124,12 @@ def _problem(
         return Reason.TASK_INVALID, f"the offer is of agent {offer.agent_id}, not {task.agent_id}"
     if task.resources.is_empty():
         return Reason.TASK_INVALID, "a task needs resources"
-    if not remaining.contains(task.resources):
-        return Reason.TASK_INVALID, f"{task.resources} is more than the offered {remaining}"
+    if follows and task.resources != room:
+        return Reason.TASK_INVALID, f"its lane holds {room}, not {task.resources}"
+    if task.lane and not follows and (task.agent_id, task.lane) in framework.lanes:
+        return Reason.TASK_INVALID, f"lane {task.lane[:40]} is in use"
+    if not room.contains(task.resources):
+        return Reason.TASK_INVALID, f"{task.resources} is more than the offered {room}"
     if not 0 <= task.grace_s <= KILL_GRACE_MAX_S:
         return Reason.TASK_INVALID, f"the grace must be between 0 and {KILL_GRACE_MAX_S:g} s"
     if task.time_limit_s is not None and task.time_limit_s <= 0:

@@ -17,7 +17,7 @@ from mesosctl.core.machine import Effect, Log, Now
 from mesosctl.core.master import draining, registry
 from mesosctl.core.master.offering import offers_of, rescind
 from mesosctl.core.master.registry import AgentEntry, Mode
-from mesosctl.core.master.state import MasterState, TaskRecord
+from mesosctl.core.master.state import MasterState, TaskRecord, amounts_held
 from mesosctl.core.master.unreachable import forget
 from mesosctl.errors import PeerError
 from mesosctl.limits import DRAIN_MAX_S, REASON_CHARS_MAX
@@ -25,7 +25,7 @@ from mesosctl.model.cluster import AgentInfo
 from mesosctl.model.ids import AgentId, FrameworkId
 from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import TERMINAL, Reason, StatusUpdate, TaskState
-from mesosctl.protocol.messages.agent import StatusUpdates
+from mesosctl.protocol.messages.agent import ReturnLanes, StatusUpdates
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.framework import AgentChanged
 from mesosctl.protocol.messages.maintenance import (
@@ -132,6 +132,8 @@ def _carry_out(state: MasterState, agent_id: AgentId, entry: AgentEntry, now: No
         # It was asked back by an operator: refusals from before are not what that operator meant.
         state.filters.drop_agent(agent_id)
         state.allocation_wanted = True
+    else:
+        effects += state.send_to_agent(agent_id, ReturnLanes())
     effects += _tell_all(state, AgentsWithheld((_withheld(agent_id, entry),)))
     effects += draining.changed(state, agent_id, now)
     if entry.mode is Mode.GONE:
@@ -202,7 +204,7 @@ def agent_view(state: MasterState, agent_id: AgentId, now: Now) -> AgentView:
     return AgentView(
         agent.info if agent else AgentInfo(agent_id, entry.name, Resources()),
         state_word(state, agent_id),
-        Resources.sum_scalars(task.resources for task in tasks),
+        Resources.sum_scalars(amounts_held(tasks)),
         Resources.sum_scalars(offered),
         len(tasks),
         agent.registered_wall if agent else 0.0,

@@ -5,7 +5,12 @@ from __future__ import annotations
 from mesosctl.core.machine import Effect, Now
 from mesosctl.core.master.frameworks import remove_framework
 from mesosctl.core.master.maintenance import agent_view, agents_named
-from mesosctl.core.master.state import FrameworkRecord, MasterState, RoleSettings
+from mesosctl.core.master.state import (
+    FrameworkRecord,
+    MasterState,
+    RoleSettings,
+    amounts_held,
+)
 from mesosctl.model.ids import FrameworkId
 from mesosctl.model.resources import Resources
 from mesosctl.protocol.messages.framework import StopFramework
@@ -36,7 +41,7 @@ from mesosctl.protocol.messages.session import Refusal
 def _held(state: MasterState, framework: FrameworkId) -> tuple[Resources, Resources, int, int]:
     """Used and offered resources, running tasks and offers of a framework."""
     tasks = list(state.frameworks[framework].tasks.values())
-    used = Resources.sum_scalars(task.resources for task in tasks if task.holds_resources)
+    used = Resources.sum_scalars(amounts_held(tasks))
     offers = [
         outstanding.offer
         for outstanding in state.offers.values()

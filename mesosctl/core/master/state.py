@@ -4,12 +4,13 @@ Rules:
 - A task is here from its acceptance until its terminal update is acknowledged. It holds resources
   until its latest state is terminal, whoever still has to be told of it.
 - Offered and used resources are charged in the allocator; nothing else is. `check()` recounts.
+- Tasks of one lane (docs/decisions/lanes.md) are charged once, until the last of them has ended.
 - An agent that is away keeps its tasks and its charges: unreachable is not lost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mesosctl.allocation.base import Allocator, Client
@@ -84,6 +85,7 @@ class TaskRecord:
     state: TaskState
     # The newest update that the framework has not acknowledged: told again when it comes back.
     update: StatusUpdate | None = None
+    lane: str = ""
 
     @property
     def holds_resources(self) -> bool:
@@ -105,6 +107,14 @@ class AgentRecord:
 
 
 @dataclass(slots=True)
+class LaneRecord:
+    """One lane: what it holds until none of its tasks is open."""
+
+    resources: Resources
+    open: int = 0
+
+
+@dataclass(slots=True)
 class FrameworkRecord:
     """A framework that subscribed, or is known only from the agents that run its tasks."""
 
@@ -120,6 +130,8 @@ class FrameworkRecord:
     # Whether it told what it wants; otherwise the size of what it launched last stands for it.
     states_demand: bool = False
     tasks: dict[TaskId, TaskRecord] = field(default_factory=dict)
+    # How many tasks of each lane have not ended, and what they hold together.
+    lanes: dict[tuple[AgentId, str], LaneRecord] = field(default_factory=dict)
 
     @property
     def state(self) -> str:
@@ -144,6 +156,16 @@ class InverseRecord:
     framework_id: FrameworkId
     agent_id: AgentId
     answer: str = ""
+
+
+def amounts_held(tasks: Iterable[TaskRecord]) -> list[Resources]:
+    """What these tasks hold, lane by lane and task by task."""
+    holders: dict[tuple[str, str, str, str], Resources] = {}
+    for task in tasks:
+        if task.holds_resources:
+            alone = "" if task.lane else task.task_id
+            holders[task.framework_id, task.agent_id, task.lane, alone] = task.resources
+    return list(holders.values())
 
 
 @dataclass(slots=True)
@@ -222,8 +244,29 @@ class MasterState:
         agent, framework = self.agents[task.agent_id], self.frameworks[task.framework_id]
         agent.tasks[task.framework_id, task.task_id] = task
         framework.tasks[task.task_id] = task
-        if task.holds_resources:
+        if task.holds_resources and self._opens(task):
             self.allocator.charge(task.framework_id, task.agent_id, task.resources)
+
+    def _opens(self, task: TaskRecord) -> bool:
+        """Count a task that begins to hold; whether nobody in its lane has before it."""
+        if not task.lane:
+            return True
+        lanes = self.frameworks[task.framework_id].lanes
+        lane = lanes.setdefault((task.agent_id, task.lane), LaneRecord(task.resources))
+        lane.open += 1
+        return lane.open == 1
+
+    def _closes(self, task: TaskRecord) -> Resources | None:
+        """Count a task that holds no more; what it frees, None while others of its lane hold."""
+        if not task.lane:
+            return task.resources
+        lanes = self.frameworks[task.framework_id].lanes
+        lane = lanes[task.agent_id, task.lane]
+        lane.open -= 1
+        if lane.open:
+            return None
+        del lanes[task.agent_id, task.lane]
+        return lane.resources
 
     def set_state(self, task: TaskRecord, state: TaskState) -> None:
         """Move a task on; a terminal state gives its resources back, once, and is never left."""
@@ -231,8 +274,10 @@ class MasterState:
             return
         task.state = state
         if state in TERMINAL:
-            self.allocator.release(task.framework_id, task.agent_id, task.resources)
-            self.allocation_wanted = True
+            freed = self._closes(task)
+            if freed is not None:
+                self.allocator.release(task.framework_id, task.agent_id, freed)
+                self.allocation_wanted = True
 
     def forget_task(self, task: TaskRecord) -> None:
         """Drop a task whose end is acknowledged, and with it a removed framework's last trace."""
@@ -269,8 +314,8 @@ class MasterState:
                     self.frameworks[task.framework_id].tasks.get(task.task_id) is task,
                     f"task {key} is unknown to its framework",
                 )
-                if task.holds_resources:
-                    held = held + task.resources
+            for amount in amounts_held(agent.tasks.values()):
+                held = held + amount
             for outstanding in self.offers.values():
                 if outstanding.offer.agent_id == agent_id:
                     require(bool(agent.peer), f"agent {agent_id} is away and offered")

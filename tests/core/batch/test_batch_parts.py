@@ -172,7 +172,7 @@ def test_placing_is_within_bounds_and_leaves_no_room_unused(
                 max_running=most,
             )
         )
-    slots = place(queue, [offer(n, cpus * 100, mem) for n, (cpus, mem) in enumerate(offers)])
+    slots = place(queue, [offer(n, cpus * 100, mem) for n, (cpus, mem) in enumerate(offers)], 0.0)
     queue.check()
     assert len(slots) == len(offers)
     for slot in slots:
@@ -195,7 +195,7 @@ def test_a_lower_priority_never_takes_what_a_higher_one_fits_into() -> None:
     queue = Queue()
     queue.add(job_of(1, indices=((0, 3, 1),), cpus_milli=1000))
     queue.add(job_of(2, indices=((0, 3, 1),), cpus_milli=1000, priority=1))
-    (slot,) = place(queue, [offer(1, 5000, 1024)])
+    (slot,) = place(queue, [offer(1, 5000, 1024)], 0.0)
     assert [job.number for job, _ in slot.placed] == [2, 2, 2, 2, 1]
 
 
@@ -217,7 +217,7 @@ def test_demand_counts_what_may_start() -> None:
     assert demand(queue) == (False, None)
     queue.add(job_of(1, indices=((0, 9, 1),), max_running=3))
     assert demand(queue)[1] == Demand(queue.jobs[1].resources, 3)
-    place(queue, [offer(1, 9000, 1024)])
+    place(queue, [offer(1, 9000, 1024)], 0.0)
     assert demand(queue) == (False, None)
 
 
@@ -238,7 +238,7 @@ def test_no_pending_task_is_without_a_reason(
     agents = Agents()
     if seen:
         agents.note(offer(1, 4000, 1024), queue)
-        place(queue, [offer(1, 4000, 1024)])
+        place(queue, [offer(1, 4000, 1024)], 0.0)
     word, sentence = Outlook(agents, queue, registered, since, 100.0).reason(job, None)
     assert word in ("NoFramework", "MaxRunning", "OfferPending", "NoAgents", "Resources")
     assert sentence

@@ -1,0 +1,91 @@
+"""How many tasks of a job go into one lane, from what its tasks have taken so far.
+
+Rules: measured is what a slot of ours took, on our own monotonic clock, from the launch of a lane
+to its last end, divided by the tasks that ran: that is what the next lane will take, with all that
+the way there costs. A job of which nothing has ended gets no lanes, one of `--once` never: what an
+executor that dies was told of counts as started. docs/decisions/lanes.md has the reasons.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mesosctl.core.batch.records import Job
+from mesosctl.limits import LANE_TASKS_MAX, LANE_WORK_S
+
+# How quickly the mean follows: upwards at once, downwards only after several lanes have agreed.
+_RISE, _FALL = 0.5, 0.25
+
+
+@dataclass(slots=True)
+class Lane:
+    """A lane with tasks under way. `begun` is None after a restart, and once it was measured."""
+
+    open: int = 0
+    ran: int = 0
+    begun: float | None = None
+
+    def measure(self, job: Job, ran: int, mono: float) -> None:
+        """Learn from this lane, once, that it took until now for so many tasks."""
+        if self.begun is not None:
+            note(job, mono - self.begun, ran)
+            self.begun = None
+
+
+class Lanes:
+    """The lanes with tasks under way, by name."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, Lane] = {}
+
+    def __eq__(self, other: object) -> bool:
+        """Whether as many tasks are under way in the same lanes."""
+        return isinstance(other, Lanes) and self._counts() == other._counts()
+
+    def _counts(self) -> dict[str, int]:
+        return {name: lane.open for name, lane in self._lanes.items()}
+
+    def get(self, name: str) -> Lane | None:
+        """The lane of this name, while a task of it is under way."""
+        return self._lanes.get(name) if name else None
+
+    def enter(self, name: str, mono: float | None) -> bool:
+        """A task is under way; whether it holds what its lane holds, or would, being alone."""
+        if not name:
+            return True
+        lane = self._lanes.setdefault(name, Lane(begun=mono))
+        lane.open += 1
+        return lane.open == 1
+
+    def leave(self, name: str) -> bool:
+        """A task is not under way any more; whether what it held is free by that."""
+        if not name:
+            return True
+        lane = self._lanes[name]
+        lane.open -= 1
+        if not lane.open:
+            del self._lanes[name]
+        return not lane.open
+
+
+def note(job: Job, took_s: float, ran: int) -> None:
+    """A slot took so long for so many tasks of the job."""
+    seen_s = took_s / ran
+    known_s = job.pace_s
+    if known_s is None:
+        job.pace_s = seen_s
+    else:
+        job.pace_s = known_s + (seen_s - known_s) * (_RISE if seen_s > known_s else _FALL)
+    job.paced += ran
+
+
+def length(job: Job, room: int, slots: int) -> int:
+    """How many tasks to put into the next lane, of `room` that could be started on `slots`.
+
+    Half of each slot's share of what is left at the most, so that all slots end together.
+    """
+    if job.spec.once or not job.pace_s:
+        return 1
+    filling = int(LANE_WORK_S / job.pace_s)
+    share = -(-room // (2 * max(1, slots)))
+    return max(1, min(filling, LANE_TASKS_MAX, job.paced, share))

@@ -1,0 +1,98 @@
+"""The lanes of an executor: which task's turn it is, and what has waited too long for its own.
+
+Rules: of each lane one task at a time is on its way from its turn to its end; the others wait in
+the order in which they came. What waits when its lane is LANE_S old is given back and never started
+(docs/decisions/lanes.md). A lane is there exactly as long as one of its tasks is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass, field
+
+from mesosctl.errors import require
+from mesosctl.limits import LANE_S
+
+
+@dataclass(slots=True)
+class Lane:
+    """One lane: whose turn it is, who waits behind, until when. Times in monotonic seconds."""
+
+    present: str
+    due: float
+    waiting: dict[str, None] = field(default_factory=dict)
+
+
+class Lanes:
+    """All lanes by name, the oldest first."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, Lane] = {}
+
+    def enter(self, name: str, container: str, mono: float) -> bool:
+        """A task has come; whether it is its turn at once. Without a lane it is."""
+        if not name:
+            return True
+        lane = self._lanes.get(name)
+        if lane is None:
+            self._lanes[name] = Lane(container, mono + LANE_S)
+            return True
+        lane.waiting[container] = None
+        return False
+
+    def leave(self, name: str, container: str) -> bool:
+        """A task is over; whether it had its turn, so that it is the next one's."""
+        lane = self._lanes[name]
+        if lane.present == container:
+            lane.present = ""
+            return True
+        lane.waiting.pop(container, None)
+        return False
+
+    def turn(self, name: str) -> str:
+        """Whose turn it is after one that is over; empty, and the lane is over, when nobody's."""
+        lane = self._lanes[name]
+        for container in lane.waiting:
+            del lane.waiting[container]
+            lane.present = container
+            return container
+        del self._lanes[name]
+        return ""
+
+    def follows(self, name: str) -> bool:
+        """Whether tasks wait in this lane."""
+        lane = self._lanes.get(name)
+        return lane is not None and bool(lane.waiting)
+
+    def overdue(self, mono: float) -> list[str]:
+        """What has waited until its lane was too old."""
+        found: list[str] = []
+        for lane in self._lanes.values():
+            if lane.due > mono:
+                break
+            found += lane.waiting
+        return found
+
+    def waiting(self) -> list[str]:
+        """Every task that waits for its turn."""
+        return [container for lane in self._lanes.values() for container in lane.waiting]
+
+    def holds_back(self, container: str) -> bool:
+        """Whether this task waits for its turn."""
+        return any(container in lane.waiting for lane in self._lanes.values())
+
+    def deadline(self) -> float | None:
+        """When the next lane with tasks that wait is too old."""
+        for lane in self._lanes.values():
+            if lane.waiting:
+                return lane.due
+        return None
+
+    def check(self, tasks: Container[str]) -> None:
+        """Raises InvariantBroken where a lane is of tasks that are not there."""
+        dues = [lane.due for lane in self._lanes.values()]
+        require(dues == sorted(dues), "lanes are not in the order of their age")
+        for name, lane in self._lanes.items():
+            require(lane.present in tasks, f"in lane {name} it is nobody's turn")
+            require(lane.present not in lane.waiting, f"in lane {name} one waits for itself")
+            require(all(one in tasks for one in lane.waiting), f"in lane {name} nobody waits")
