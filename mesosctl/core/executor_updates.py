@@ -84,6 +84,7 @@ class Updates:
         for _, item in self._made.values():
             self._unacked[item.uuid] = item
         self._made.clear()
+        self._due = None
         return tuple(self._unacked.values())
 
     def acknowledge(self, ack: Ack) -> None:

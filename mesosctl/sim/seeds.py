@@ -11,6 +11,7 @@ from mesosctl.errors import InvariantBroken, require
 from mesosctl.limits import HEARTBEAT_S, HEARTBEATS_MISSED_MAX
 from mesosctl.sim.checkers import Judges
 from mesosctl.sim.cluster import Cluster
+from mesosctl.sim.lanes import LaneJudge, with_lanes
 from mesosctl.sim.leaks import require_no_leaks
 from mesosctl.sim.plan import CLOCKS_EVERY, plan_of
 from mesosctl.sim.rights import Rights
@@ -77,11 +78,12 @@ def run_seed(
     """
     world = World(seed)
     world.clocks_jump = clocks_jump
-    plan = plan_of(seed, world)
+    plan = with_lanes(seed, plan_of(seed, world), world)
     world.faults = plan.faults
     cluster = Cluster(world, plan)
     judges = Judges(cluster)
     Rights(cluster)
+    LaneJudge(cluster)
     problem = ""
     try:
         world.run(plan.faults_s)

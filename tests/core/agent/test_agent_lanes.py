@@ -52,7 +52,7 @@ def reasons(bench: Bench) -> list[tuple[str, str, str]]:
 
 
 def test_a_lane_is_handed_on_whole_and_in_order(bench: Bench) -> None:
-    """The executor has to have the next one when the one before ends, and knows what is one lane."""
+    """The executor needs the next one when the one before ends, and to know what is one lane."""
     executor = bench.up()
     launch_lane(bench, "t1", "t2", "t3")
     launches = [one for message in executor.took(RunTasks) for one in message.launches]
