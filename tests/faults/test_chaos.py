@@ -12,14 +12,12 @@ from tests.faults.chaos import run
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 SECONDS = 60.0
 JOBS = 900
-# The aim is 30 s; a machine that is busy with other tests gets more.
-HEAL_LIMIT_S = 120.0
 
 
 def test_nothing_is_lost_in_a_minute_of_chaos() -> None:
     """No job is lost, no two attempts overlap, all has ended soon after the healing."""
     seed = int(os.environ.get("MESOSCTL_CHAOS_SEED") or random.SystemRandom().randrange(10**6))
-    report = run(seed, SECONDS, JOBS, HEAL_LIMIT_S)
+    report = run(seed, SECONDS, JOBS)
     told = f"seed {seed}; logs, notes and what was done when: {report.kept}"
     assert not report.problems, "\n".join([told, *report.problems])
     assert report.jobs > 20, f"hardly anything was submitted; {told}"
