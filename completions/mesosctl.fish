@@ -65,7 +65,7 @@ complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l name -r -d 'The a
 complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l resources -r -d 'What to offer, as in '\''cpus:4;mem:8G'\''; what is not named is detected'
 complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l reserve -r -d 'What to keep back for the host, as in '\''cpus:1;mem:1G'\'''
 complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l attributes -r -d 'What frameworks are told about the host, as in '\''rack:r1;ssd:true'\'''
-complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l isolation -r -d 'How limits are enforced: auto, cgroups, posix, or single isolators with commas'
+complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l isolation -r -d 'How limits are enforced: auto, cgroups, posix, or single isolators and plug-ins with commas'
 complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l listen -r -d 'Where output of tasks is read; port 0 is any free one'
 complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l advertise -r -d 'The address to tell others, where it differs from --listen'
 complete -c mesosctl -n '__fish_seen_subcommand_from agent' -l no-root-tasks -d 'Refuse tasks of root, whoever asks'

@@ -9,9 +9,12 @@ never silence; nobody sleeps here, because executors call this from their loop.
 from mesosctl.isolation.base import (
     AGENT_ENV,
     CONTAINER_ENV,
+    Additions,
     Isolator,
     JoinPlan,
     Limits,
+    Place,
+    Reaped,
     Usage,
     Violation,
 )
@@ -22,11 +25,14 @@ from mesosctl.isolation.detect import Detection, detect
 __all__ = [
     "AGENT_ENV",
     "CONTAINER_ENV",
+    "Additions",
     "Detection",
     "Isolation",
     "Isolator",
     "JoinPlan",
     "Limits",
+    "Place",
+    "Reaped",
     "Usage",
     "Violation",
     "detect",

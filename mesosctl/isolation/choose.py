@@ -1,7 +1,8 @@
 """Turns `--isolation` into an Isolation: which isolators, on which kernel interface, or why not.
 
 Rules: what was named is used or refused, never replaced; only `auto` falls back, and says why.
-One isolator per resource. Unknown names may be plug-ins, which the caller passes in.
+One isolator per resource. Unknown names may be plug-ins, which the caller passes in: names with a
+point or a colon, as MODULE:CLASS, are never ours.
 """
 
 from __future__ import annotations
@@ -9,21 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from mesosctl.errors import LimitUnavailable, UsageError
-from mesosctl.isolation import cgroup_v1, cgroup_v2, cgroupfs
-from mesosctl.isolation.base import Isolator
+from mesosctl.isolation import cgroupfs, v1, v2
+from mesosctl.isolation.base import Isolator, Place
 from mesosctl.isolation.compose import Holder, Isolation
 from mesosctl.isolation.controllers import Cgroups
 from mesosctl.isolation.detect import NEEDS, Detection, detect
 from mesosctl.isolation.posix import PosixCpu, PosixHolder, PosixMem
 from mesosctl.isolation.processes import ProcessTable
 from mesosctl.isolation.tree import Tree
+from mesosctl.isolation.v2.enabling import Enabler
 
 ROOT = "mesosctl"
+AUTO = "auto"
 ALIASES = {
     "cgroups": ("cgroups/cpu", "cgroups/mem", "cgroups/pids"),
     "posix": ("posix/cpu", "posix/mem"),
 }
 _BUILT_IN = (*ALIASES["cgroups"], *ALIASES["posix"])
+KNOWN = (AUTO, *ALIASES, *_BUILT_IN)
 _HINT = "name posix/cpu,posix/mem as --isolation to run without the kernel's limits"
 
 
@@ -32,6 +36,7 @@ def open_isolation(
     *,
     root: str = ROOT,
     agent_id: str,
+    state_dir: str = "",
     proc: str = "/proc",
     mountinfo: str | None = None,
     own_cgroup: str | None = None,
@@ -39,34 +44,42 @@ def open_isolation(
 ) -> Isolation:
     """Open the isolation of one agent; creates `<root>/<agent id>` where cgroups are used.
 
-    `spec` is "auto" or a comma list of isolators (`cgroups` and `posix` stand for all of theirs).
+    `spec` is "auto" or a comma list of isolators (`cgroups` and `posix` stand for all of theirs);
+    plug-ins may follow "auto". `state_dir` as in Place.
     `mountinfo` and `own_cgroup` are texts that replace those of this process below `proc`.
     Raises UsageError for a spec that cannot be meant and LimitUnavailable for one that this host
     cannot give.
     """
     plugins = plugins or {}
     names = parse_spec(spec, plugins)
+    more = names[1:] if names[0] == AUTO else ()
     host = _look(proc, mountinfo, own_cgroup)
     table = ProcessTable(agent_id, proc=proc)
-    if names:
-        return _open(names, host, root, agent_id, table, plugins, ())
+    place = Place(agent_id, root, state_dir, host)
+    if names[0] != AUTO:
+        return _open(names, place, host, table, plugins, ())
     reasons = list(dict.fromkeys(host.missing.values()))
     wanted = [name for name in NEEDS if name not in host.missing]
     if wanted:
         try:
-            return _open(_fill(wanted), host, root, agent_id, table, plugins, reasons)
+            return _open((*_fill(wanted), *more), place, host, table, plugins, reasons)
         except LimitUnavailable as error:
             reasons.append(error.message)
-    return _open(ALIASES["posix"], host, root, agent_id, table, plugins, reasons)
+    return _open((*ALIASES["posix"], *more), place, host, table, plugins, reasons)
 
 
 def parse_spec(spec: str, plugins: Mapping[str, object]) -> tuple[str, ...]:
-    """The isolators of a comma list, in its order; empty for "auto". Raises UsageError."""
-    if spec.strip() == "auto":
-        return ()
+    """The isolators of a comma list, in its order; "auto" stays as it is. Raises UsageError."""
     names: list[str] = []
     for word in spec.split(","):
         name = word.strip()
+        if name == AUTO and not names:
+            names.append(AUTO)
+            continue
+        if names[:1] == [AUTO] and name not in plugins:
+            raise UsageError(
+                f"auto chooses by itself, without {name!r}", "only plug-ins follow auto"
+            )
         for one in ALIASES.get(name, (name,)):
             if one not in _BUILT_IN and one not in plugins:
                 known = ", ".join(sorted((*_BUILT_IN, *plugins)))
@@ -110,9 +123,8 @@ def _text(path: str) -> str:
 
 def _open(
     names: Sequence[str],
+    place: Place,
     host: Detection,
-    root: str,
-    agent_id: str,
     table: ProcessTable,
     plugins: Mapping[str, Callable[[], Isolator]],
     reasons: Sequence[str],
@@ -133,10 +145,12 @@ def _open(
     holder: Holder
     if by_cgroups:
         opener = _open_v1 if host.version == 1 else _open_v2
-        holder, sentences = opener(by_cgroups, host, f"{root}/{agent_id}")
+        holder, sentences = opener(by_cgroups, host, f"{place.root}/{place.agent_id}")
     else:
         holder = PosixHolder(table)
         sentences += holder.not_enforced
+    for isolator in isolators:
+        isolator.open(place)
     sentences += [sentence for isolator in isolators for sentence in isolator.not_enforced]
     return Isolation(
         holder,
@@ -179,7 +193,7 @@ def _open_v1(controllers: Sequence[str], host: Detection, path: str) -> tuple[Ho
     where = {controller: order.index(mount) for controller, mount in at.items()}
     tree = Tree([f"{mount}/{path}" for mount in order])
     tree.open()
-    dialect, sentences = cgroup_v1.dialect(tree.tops, where, limit_pids="pids" in controllers)
+    dialect, sentences = v1.dialect(tree.tops, where, limit_pids="pids" in controllers)
     if "cpu" in controllers and "cpuacct" not in at:
         sentences.append("cpu time is not measured (the controller cpuacct is not mounted)")
     if "pids" not in at:
@@ -192,9 +206,9 @@ def _open_v2(controllers: Sequence[str], host: Detection, path: str) -> tuple[Ho
     mount = host.mount_of("")
     if mount is None:
         raise LimitUnavailable("no cgroup2 file system is mounted", _HINT)
-    tree = Tree([f"{mount}/{path}"], after_make=cgroup_v2.Enabler(mount, controllers))
+    tree = Tree([f"{mount}/{path}"], after_make=Enabler(mount, controllers))
     tree.open()
-    dialect, sentences = cgroup_v2.dialect(tree.tops[0], controllers)
+    dialect, sentences = v2.dialect(tree.tops[0], controllers)
     home = f"{host.homes.get(mount, mount)}/cgroup.procs"
     return _opened(Cgroups(tree, dialect, [home])), sentences
 

@@ -2,7 +2,7 @@
 
 Owns the order of deeds: create all directories, then write all limits, then hand out the plan to
 join; a failure undoes everything. Rules: controllers are thin and know only their own files; the
-versions of the kernel interface live in cgroup_v1 and cgroup_v2.
+versions of the kernel interface live in v1 and v2.
 """
 
 from __future__ import annotations
@@ -100,8 +100,11 @@ class Cgroups:
     def started(self, container: str, pid: int) -> None:
         """Nothing to learn: the kernel knows who is inside."""
 
-    def reaped(self, container: str, user_s: float, system_s: float, peak_bytes: int) -> None:
-        """Nothing to learn: the kernel counts."""
+    def update(self, container: str, limits: Limits) -> None:
+        """Write other limits. Raises LimitUnavailable, what the kernel refused left as it was."""
+        directories = self._tree.directories(container)
+        for index, controller in self._dialect.controllers:
+            controller.apply(directories[index], limits)
 
     def pids(self, container: str) -> tuple[int, ...]:
         """The processes inside, ascending."""

@@ -16,9 +16,9 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mesosctl.isolation.base import JoinPlan, Limits, Usage, Violation
+from mesosctl.isolation.base import Isolator, JoinPlan, Limits, Reaped, Usage, Violation
 from mesosctl.isolation.processes import PAGE_BYTES, TICKS, Group, ProcessTable
 
 SAMPLE_MEM_S = 0.1
@@ -63,7 +63,7 @@ class PosixHolder:
         """`pid` leads the container's session."""
         self._table.started(container, pid)
 
-    def reaped(self, container: str, user_s: float, system_s: float, peak_bytes: int) -> None:
+    def update(self, container: str, limits: Limits) -> None:
         """The isolators beside take it."""
 
     def pids(self, container: str) -> tuple[int, ...]:
@@ -182,11 +182,11 @@ class PosixHolder:
         return sent
 
 
-class PosixCpu:
+class PosixCpu(Isolator):
     """Measures CPU time, in ticks, of the processes that a sample has seen."""
 
     name = "posix/cpu"
-    not_enforced = ("cpu limits are not enforced (posix/cpu only measures)",)
+    not_enforced: tuple[str, ...] = ("cpu limits are not enforced (posix/cpu only measures)",)
     sample_interval_s: float | None = SAMPLE_CPU_S
 
     def __init__(self, table: ProcessTable) -> None:
@@ -197,15 +197,15 @@ class PosixCpu:
         """Know the container."""
         self._table.add(container)
 
-    def started(self, container: str, pid: int) -> None:
+    def isolate(self, container: str, pid: int) -> None:
         """`pid` leads the container's session."""
         self._table.started(container, pid)
 
-    def reaped(self, container: str, user_s: float, system_s: float, peak_bytes: int) -> None:
+    def reaped(self, container: str, told: Reaped) -> None:
         """The times of the first process and what it waited for, exact even for short tasks."""
-        self._reaped[container] = (user_s, system_s)
+        self._reaped[container] = (told.user_s, told.system_s)
 
-    def sample(self) -> list[Violation]:
+    def watch(self) -> list[Violation]:
         """Read the times of the live processes, unless they have just been read for memory."""
         self._table.look(older_than_s=SAMPLE_CPU_S / 2)
         return []
@@ -218,12 +218,10 @@ class PosixCpu:
         user_ticks = group.ended_user_ticks + sum(stat.user_ticks for stat in live)
         system_ticks = group.ended_system_ticks + sum(stat.system_ticks for stat in live)
         user_s, system_s = self._reaped.get(container, (0.0, 0.0))
-        return Usage(
-            max(user_s, user_ticks / TICKS),
-            max(system_s, system_ticks / TICKS),
-            so_far.mem_peak_bytes,
-            so_far.mem_limit_bytes,
-            so_far.oom_kills,
+        return replace(
+            so_far,
+            cpu_user_s=max(user_s, user_ticks / TICKS),
+            cpu_system_s=max(system_s, system_ticks / TICKS),
         )
 
     def cleanup(self, container: str) -> None:
@@ -232,11 +230,11 @@ class PosixCpu:
         self._table.forget(container)
 
 
-class PosixMem:
+class PosixMem(Isolator):
     """Compares memory with the limit at every sample."""
 
     name = "posix/mem"
-    not_enforced = (
+    not_enforced: tuple[str, ...] = (
         f"memory limits are enforced only by sampling every {SAMPLE_MEM_S} s (posix/mem)",
     )
     sample_interval_s: float | None = SAMPLE_MEM_S
@@ -250,11 +248,16 @@ class PosixMem:
         self._table.add(container)
         self._memory[container] = _Memory(limits.mem_bytes)
 
-    def started(self, container: str, pid: int) -> None:
+    def update(self, container: str, limits: Limits) -> None:
+        """Compare with another limit from now on."""
+        if container in self._memory:
+            self._memory[container].limit_bytes = limits.mem_bytes
+
+    def isolate(self, container: str, pid: int) -> None:
         """`pid` leads the container's session."""
         self._table.started(container, pid)
 
-    def reaped(self, container: str, user_s: float, system_s: float, peak_bytes: int) -> None:
+    def reaped(self, container: str, told: Reaped) -> None:
         """The largest process that was waited for: all that is known of a task between samples.
 
         The kernel counts what the process was before its exec, a copy of its launcher, so this
@@ -262,9 +265,9 @@ class PosixMem:
         """
         memory = self._memory.get(container)
         if memory is not None:
-            memory.reaped_bytes = max(memory.reaped_bytes, peak_bytes)
+            memory.reaped_bytes = max(memory.reaped_bytes, told.peak_bytes)
 
-    def sample(self) -> list[Violation]:
+    def watch(self) -> list[Violation]:
         """Measure every container; returns those above their limits."""
         self._table.look()
         violations: list[Violation] = []
@@ -281,12 +284,10 @@ class PosixMem:
     def usage(self, container: str, so_far: Usage) -> Usage:
         """The highest sample or the largest process reaped, and the limit."""
         memory = self._memory.get(container) or _Memory(None)
-        return Usage(
-            so_far.cpu_user_s,
-            so_far.cpu_system_s,
-            max(memory.peak_bytes, memory.reaped_bytes),
-            memory.limit_bytes,
-            so_far.oom_kills,
+        return replace(
+            so_far,
+            mem_peak_bytes=max(memory.peak_bytes, memory.reaped_bytes),
+            mem_limit_bytes=memory.limit_bytes,
         )
 
     def cleanup(self, container: str) -> None:

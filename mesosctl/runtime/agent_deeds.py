@@ -22,6 +22,7 @@ from mesosctl.core.machine import Event
 from mesosctl.errors import MesosctlError
 from mesosctl.isolation.compose import Isolation
 from mesosctl.model.ids import AgentId, ExecutorId
+from mesosctl.plugins.isolators import has_plug_ins
 from mesosctl.runtime.janitor import Janitor
 from mesosctl.runtime.loop import Loop
 from mesosctl.runtime.probe import start_ticks
@@ -54,10 +55,14 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Executing:
-    """How executors are started: the isolators in use, and the root of their containers."""
+    """How executors are started: the isolators in use, the root of their containers, their state.
+
+    `state_dir` is what the isolators of this agent share.
+    """
 
     isolation: str
     cgroup_root: str
+    state_dir: Path
     open_isolation: Callable[[AgentId], Isolation]
     root_tasks: bool = True
 
@@ -132,12 +137,15 @@ class AgentDeeds:
             *("--executor-id", executor_id, "--agent-id", self._agent_id),
             *("--isolation", self._executing.isolation),
             *("--cgroup-root", self._executing.cgroup_root),
+            *("--state-dir", str(self._executing.state_dir)),
             *("--work-dir", str(self._places.sandboxes)),
         ]
         env = {name: os.environ[name] for name in _ENV_KEPT if name in os.environ}
         env["PATH"] = _PATH
         # A checkout is not installed: the executor has to find the package that we come from.
         env["PYTHONPATH"] = str(Path(mesosctl.__file__).resolve().parent.parent)
+        if has_plug_ins(self._executing.isolation) and "PYTHONPATH" in os.environ:
+            env["PYTHONPATH"] += os.pathsep + os.environ["PYTHONPATH"]
         log = os.open(
             self._places.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
         )

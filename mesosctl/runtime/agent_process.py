@@ -22,12 +22,13 @@ from mesosctl.core.agent.machine import DATA_PREFIX, EXECUTORS_PREFIX, MASTER
 from mesosctl.core.agent.records import FORM, TABLES, Origin
 from mesosctl.core.agent.recovery import is_foreign, misfit, other_isolation
 from mesosctl.errors import MesosctlError, Refused, UsageError
-from mesosctl.isolation import Isolation, open_isolation
+from mesosctl.isolation import Isolation
 from mesosctl.limits import LOG_KEEP_S, LOG_MAX_BYTES
 from mesosctl.model.attributes import Attributes
 from mesosctl.model.cluster import AgentInfo
 from mesosctl.model.ids import AgentId, is_ident
 from mesosctl.model.masters import is_zk, split_masters
+from mesosctl.plugins.isolators import open_isolation
 from mesosctl.runtime import notify, probe
 from mesosctl.runtime.agent_deeds import AgentDeeds, Executing, Places
 from mesosctl.runtime.endpoints import parse_address
@@ -42,6 +43,8 @@ from mesosctl.storage.lock import DirectoryLock
 from mesosctl.storage.store import SqliteStore
 
 DOMAIN = "agent-data"
+# Below the work directory: what the isolators of the agent and of its executors share.
+STATE_NAME = "isolators"
 MASTER_PORT = 5050
 _HINT = "give the old options, or end what is left of it with --recover cleanup"
 _EVERYWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 - recognised, not bound
@@ -172,9 +175,19 @@ def _probe_isolation(settings: AgentSettings, agent_id: AgentId) -> Isolation:
     work_dir = (settings.work_dir or state_dir("agent")).absolute()
     digest = hashlib.sha256(os.fsencode(work_dir)).hexdigest()[:10]
     name = agent_id or f"probe-{digest}"
-    isolation = open_isolation(settings.isolation, root=settings.cgroup_root, agent_id=name)
+    isolation = open_isolation(
+        settings.isolation,
+        root=settings.cgroup_root,
+        agent_id=name,
+        state_dir=str(work_dir / STATE_NAME),
+    )
     isolation.close_root(remove=not agent_id)
     return isolation
+
+
+def _open(settings: AgentSettings, names: str, work_dir: Path, agent_id: AgentId) -> Isolation:
+    shared = str(work_dir / STATE_NAME)
+    return open_isolation(names, root=settings.cgroup_root, agent_id=agent_id, state_dir=shared)
 
 
 def _key_file(settings: AgentSettings) -> KeyFile:
@@ -252,7 +265,8 @@ def _run(settings: AgentSettings, work_dir: Path, store: SqliteStore, log: Logge
         executing = Executing(
             names,
             settings.cgroup_root,
-            lambda agent_id: open_isolation(names, root=settings.cgroup_root, agent_id=agent_id),
+            work_dir / STATE_NAME,
+            lambda agent_id: _open(settings, names, work_dir, agent_id),
             settings.root_tasks,
         )
         deeds = AgentDeeds(loop, places, executing)

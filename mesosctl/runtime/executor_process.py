@@ -1,7 +1,7 @@
 """The executor as a process: it wires the machine, the loop, the spawner and the isolation.
 
     python -m mesosctl.runtime.executor_process --socket PATH --executor-id X --agent-id Y
-        --isolation SPEC --cgroup-root NAME [--work-dir DIR]
+        --isolation SPEC --cgroup-root NAME [--state-dir DIR] [--work-dir DIR]
 
 Started by the agent in a session of its own, it outlives the agent. Rules: it never enters a task's
 container and never changes its ids; it is the parent of every orphan below it. Most modules are
@@ -44,6 +44,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--agent-id", required=True)
     parser.add_argument("--isolation", default="auto", help="as the agent resolved it")
     parser.add_argument("--cgroup-root", default="mesosctl")
+    parser.add_argument("--state-dir", default="", help="what isolators of one agent share")
     parser.add_argument("--work-dir", default="", help="directory to be in")
     parser.add_argument("--idle-s", type=float, default=None, help="end after so long without work")
     parser.add_argument("--log-level", default="info")
@@ -65,9 +66,9 @@ def _run(options: argparse.Namespace, spawner: SpawnerLink, deaths_fd: int) -> i
     import gc
 
     from mesosctl.core.executor import ExecutorMachine
-    from mesosctl.isolation.choose import open_isolation
     from mesosctl.limits import EXECUTOR_IDLE_S
     from mesosctl.model.ids import AgentId, ExecutorId
+    from mesosctl.plugins.isolators import open_isolation
     from mesosctl.runtime.executor_deeds import Deeds
     from mesosctl.runtime.executor_leases import LeaseDeeds
     from mesosctl.runtime.executor_orders import Orders
@@ -77,7 +78,10 @@ def _run(options: argparse.Namespace, spawner: SpawnerLink, deaths_fd: int) -> i
     from mesosctl.runtime.loop import Loop
 
     isolation = open_isolation(
-        options.isolation, root=options.cgroup_root, agent_id=options.agent_id
+        options.isolation,
+        root=options.cgroup_root,
+        agent_id=options.agent_id,
+        state_dir=options.state_dir,
     )
     isolation.spare(spawner.pid)
     machine = ExecutorMachine(

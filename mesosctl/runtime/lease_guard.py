@@ -21,8 +21,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mesosctl.errors import MesosctlError
-from mesosctl.isolation import Isolation, open_isolation
+from mesosctl.isolation import Isolation
 from mesosctl.limits import KILL_AGAIN_S
+from mesosctl.plugins.isolators import open_isolation
 
 # Without its executor, it looks this often whether there is anything left to guard: the agent,
 # where there is one, ends the tasks of a dead executor at once.

@@ -22,7 +22,7 @@ from mesosctl.errors import MesosctlError
 from mesosctl.limits import AGENT_TIMEOUT_S, ALLOCATION_INTERVAL_S, OFFER_TIMEOUT_S
 from mesosctl.model.cluster import Principal
 from mesosctl.model.masters import ZkPlace
-from mesosctl.plugins import make_allocator
+from mesosctl.plugins.allocators import make_allocator
 from mesosctl.runtime import notify
 from mesosctl.runtime.child import FrameworkChild
 from mesosctl.runtime.ids import new_id

@@ -8,14 +8,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mesosctl.errors import LimitUnavailable, UsageError
-from mesosctl.isolation import Isolation, Limits, Usage, Violation, open_isolation
+from mesosctl.isolation import (
+    Isolation,
+    Isolator,
+    Limits,
+    Reaped,
+    Usage,
+    Violation,
+    open_isolation,
+)
 from mesosctl.isolation.choose import parse_spec
 
 if TYPE_CHECKING:
     from tests.isolation.conftest import FakeKernel
 
 
-class Recorder:
+class Recorder(Isolator):
     """A plug-in that records its calls and refuses more than 9 CPUs."""
 
     name = "site/gpu"
@@ -30,13 +38,13 @@ class Recorder:
         if limits.cpus_milli > 9000:
             raise LimitUnavailable("too many")
 
-    def started(self, container: str, pid: int) -> None:
-        self.calls.append(f"started {container} {pid}")
+    def isolate(self, container: str, pid: int) -> None:
+        self.calls.append(f"isolate {container} {pid}")
 
-    def reaped(self, container: str, user_s: float, system_s: float, peak_bytes: int) -> None:
+    def reaped(self, container: str, told: Reaped) -> None:
         self.calls.append(f"reaped {container}")
 
-    def sample(self) -> list[Violation]:
+    def watch(self) -> list[Violation]:
         return [Violation("f/t", "gpu", 2, 1)]
 
     def usage(self, container: str, so_far: Usage) -> Usage:
@@ -73,7 +81,8 @@ def test_aliases_and_order() -> None:
     """Short names stand for all isolators of their kind, in the order given."""
     assert parse_spec("posix/mem, cgroups/cpu", {}) == ("posix/mem", "cgroups/cpu")
     assert parse_spec("cgroups", {}) == ("cgroups/cpu", "cgroups/mem", "cgroups/pids")
-    assert parse_spec("auto", {}) == ()
+    assert parse_spec("auto", {}) == ("auto",)
+    assert parse_spec("auto,site/gpu", {"site/gpu": 1}) == ("auto", "site/gpu")
 
 
 def test_auto_falls_back_and_says_why() -> None:
@@ -125,7 +134,7 @@ def test_a_plug_in_takes_part(v1: FakeKernel) -> None:
     assert isolation.sample_interval_s == 3.0
     assert "gpu memory is not limited" in isolation.not_enforced
     assert isolation.cleanup("f/t")
-    assert plugin.calls == ["prepare f/t", "started f/t 77", "reaped f/t", "cleanup f/t"]
+    assert plugin.calls == ["prepare f/t", "isolate f/t 77", "reaped f/t", "cleanup f/t"]
 
 
 def test_a_plug_in_that_refuses_undoes_the_container(v1: FakeKernel) -> None:

@@ -37,7 +37,8 @@ from mesosctl.cli.params import DURATION, LISTEN, LOG_SIZE, NAME
     default="auto",
     show_default=True,
     metavar="LIST",
-    help="How limits are enforced: auto, cgroups, posix, or single isolators with commas.",
+    help="How limits are enforced: auto, cgroups, posix, or single isolators and plug-ins with "
+    "commas.",
 )
 @click.option(
     "--listen",

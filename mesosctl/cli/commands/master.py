@@ -111,7 +111,7 @@ def command(found: Globals, /, check: bool, no_framework: bool, **options: Any) 
     With --zk several masters share a cluster: one leads, and another takes over when it is gone.
     They need the same keys, and the batch framework is then started on its own.
     """
-    from mesosctl.plugins import make_allocator
+    from mesosctl.plugins.allocators import make_allocator
     from mesosctl.runtime.master_process import MasterOptions, run_master
     from mesosctl.runtime.zookeeper import require_kazoo
 

@@ -1,0 +1,95 @@
+"""Every isolator that is built in keeps the contract that plug-ins have to keep."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mesosctl.errors import LimitUnavailable
+from mesosctl.isolation import Isolator, Limits
+from mesosctl.testing.isolators import IsolatorContract, run_contract
+
+
+class Empty(Isolator):
+    """Does nothing."""
+
+    name = "test/empty"
+
+
+class Licences(Isolator):
+    """Breaks the contract: it forgets in which process it gave something away."""
+
+    name = "test/licences"
+    free = 1
+
+    def prepare(self, container: str, limits: Limits) -> None:
+        if limits.others and not type(self).free:
+            raise LimitUnavailable("no licence is left")
+        if limits.others:
+            type(self).free -= 1
+
+
+class TestEmpty(IsolatorContract):
+    """A plug-in without any method."""
+
+    def make(self) -> Isolator:
+        return Empty()
+
+
+class TestPosixCpu(IsolatorContract):
+    """Measured CPU time."""
+
+    name = "posix/cpu"
+
+
+class TestPosixMem(IsolatorContract):
+    """Sampled memory."""
+
+    name = "posix/mem"
+
+
+@pytest.mark.root
+@pytest.mark.cgroup
+class TestCgroupsCpu(IsolatorContract):
+    """The kernel's quota."""
+
+    name = "cgroups/cpu"
+
+
+@pytest.mark.root
+@pytest.mark.cgroup
+class TestCgroupsMem(IsolatorContract):
+    """The kernel's memory limit."""
+
+    name = "cgroups/mem"
+
+
+@pytest.mark.root
+@pytest.mark.cgroup
+class TestCgroupsPids(IsolatorContract):
+    """The kernel's limit of processes."""
+
+    name = "cgroups/pids"
+
+
+@pytest.mark.root
+@pytest.mark.cgroup
+class TestCgroups(IsolatorContract):
+    """All of them together."""
+
+    name = "cgroups"
+
+
+def test_the_suite_finds_a_leak() -> None:
+    """A suite that accepts an isolator which never gives anything back would be worth nothing."""
+
+    class Broken(IsolatorContract):
+        def make(self) -> Isolator:
+            return Licences()
+
+        def limits(self) -> Limits:
+            return replace(super().limits(), others={"licences": 1000})
+
+    with pytest.raises((AssertionError, LimitUnavailable)):
+        run_contract(Broken)
