@@ -219,6 +219,7 @@ class ExecutorMachine:
             self.framework_id,
             lives.reports(),
             lives.updates.take_all(),
+            opening=self._session.openings,
             knows_lanes=True,
         )
 

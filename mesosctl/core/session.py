@@ -193,6 +193,9 @@ class ClientSession:
         self._backoff_s = RECONNECT_FIRST_S
         self._ended = False
         self._opened = Now(0.0, 0.0)
+        # How many sessions were begun. What opens a session may arrive after what opened the next
+        # one, since connections are read in turns: it carries this number where that would matter.
+        self.openings = 0
 
     @property
     def is_open(self) -> bool:
@@ -205,6 +208,7 @@ class ClientSession:
 
     def _open(self, now: Now) -> list[Effect]:
         self._id = self._new_id()
+        self.openings += 1
         self._sent = self._received = 0
         self._heard = now.mono
         self._ping_at = now.mono + self.heartbeat_s

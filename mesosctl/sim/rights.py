@@ -147,10 +147,13 @@ class Rights:
                 after.setdefault(effect.table, {})[effect.key] = effect.value
             elif isinstance(effect, Delete):
                 after.get(effect.table, {}).pop(effect.key, None)
-        if node in self._cluster.masters:
-            # Each start is an epoch of its own.
-            for tables in (before, after):
-                tables.get("meta", {}).pop("cluster", None)
+        for tables in (before, after):
+            # Each start of a master is an epoch of its own, and each one of an agent a life.
+            meta = tables.get("meta", {})
+            if node in self._cluster.masters:
+                meta.pop("cluster", None)
+            if "agent" in meta:
+                meta["agent"] = {**meta["agent"], "life": 0}
         for tables in (before, after):
             # One that nothing was heard of may be given up for another.
             for name, row in list(tables.get(EXECUTORS, {}).items()):

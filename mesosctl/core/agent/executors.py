@@ -71,6 +71,8 @@ class Executor:
     peer: str = ""
     end_text: str = ""
     serves: bool = False
+    # Its session that registered last.
+    opening: int = 0
     knows_lanes: bool = False
 
 
@@ -240,6 +242,10 @@ class Executors:
             text = f"executor {entry.executor_id} is process {entry.pid}, not {message.pid}"
             refusal = Refusal(self._sessions.answered(peer), "conflict", text)
             return [Log("warning", text), *self._sessions.send(peer, refusal)]
+        if 0 < message.opening <= executor.opening:
+            # Overtaken by its next session: what it lists is older than what we know.
+            return self._sessions.reset(peer, "replaced")
+        executor.opening = message.opening
         if executor.peer and executor.peer != peer:
             self._of_peer.pop(executor.peer, None)
             self._sessions.drop(executor.peer)

@@ -20,11 +20,13 @@ class Identity:
     def __init__(self, meta: MetaRecord, origin: Origin) -> None:
         self.meta = meta
         self._origin = origin
+        # On disk before the first word of this life is sent.
+        self.life = meta.life + 1
 
     def remember(self, info: AgentInfo, session: ClientSession) -> list[Effect]:
         """Keep what the agent is now."""
         meta = MetaRecord.of(info, session.cluster, session.epoch, self._origin)
-        return self._keep(replace(meta, gone=self.meta.gone))
+        return self._keep(replace(meta, gone=self.meta.gone, life=self.life))
 
     def mark_gone(self) -> list[Effect]:
         """Keep that the master takes this id no more."""

@@ -234,8 +234,7 @@ class AgentMachine:
         effects: list[Effect] = []
         if self.info.agent_id:
             effects.append(deeds.OpenContainers(self.info.agent_id))
-            if (meta.agent_id, meta.boot_id) != (self.info.agent_id, self.info.boot_id):
-                effects += self._identity.remember(self.info, self.session)
+            effects += self._identity.remember(self.info, self.session)
         self.tasks.restore(records, now)
         effects += self.executors.restore(records, now, meta.boot_id == self.info.boot_id)
         if records.tasks or records.executors:
@@ -287,7 +286,8 @@ class AgentMachine:
     # --- the master -------------------------------------------------------------------------------
     def _hello(self) -> Message:
         frameworks = tuple([one.entry.info for one in self.tasks.frameworks.values()])
-        return messages.RegisterAgent(self.info, self.tasks.reports(), frameworks)
+        life, opening = self._identity.life, self.session.openings
+        return messages.RegisterAgent(self.info, self.tasks.reports(), frameworks, life, opening)
 
     def _lost(self, now: Now) -> list[Effect]:
         return [Log("warning", "the master does not answer; tasks go on")]

@@ -49,7 +49,8 @@ class Origin:
 class MetaRecord:
     """Who the agent is, and the boot of the host and the shape in which it last ran.
 
-    `gone`: the master refuses this id for good, and has given its tasks up.
+    `gone`: the master refuses this id for good, and has given its tasks up. `life`: how often it
+    has been started, which tells the words of an earlier life from those of this one.
     """
 
     agent_id: AgentId = _NO_AGENT
@@ -62,6 +63,7 @@ class MetaRecord:
     isolation: tuple[str, ...] = ()
     origin: Origin = Origin()
     gone: bool = False
+    life: int = 0
 
     @classmethod
     def of(cls, info: AgentInfo, cluster: str, epoch: int, origin: Origin) -> MetaRecord:

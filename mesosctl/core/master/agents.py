@@ -47,13 +47,19 @@ def on_register(state: MasterState, peer: str, message: RegisterAgent, now: Now)
     if known is not None and known.mode is Mode.GONE:
         text = f"agent {known.name} ({agent_id}) is back and was declared gone: refused"
         return [Log("warning", text), *state.send(peer, gone_refusal(state, peer, known))]
+    incarnation = (message.life, message.opening)
+    agent = state.agents.get(agent_id)
+    if agent is not None and _is_late(agent, incarnation):
+        # Its list of tasks is older than what is known: taken for the truth, it would end tasks
+        # that run.
+        text = f"agent {message.agent.name} ({agent_id}) has registered anew since: ignored"
+        return [Log("info", text), *state.sessions.reset(peer, "replaced")]
     effects: list[Effect] = []
     entry = replace(known or AgentEntry(key), name=message.agent.name)
     if entry != known:
         state.registry[agent_id] = entry
         effects += [registry.put(agent_id, entry), *forget_surplus(state)]
     info = replace(message.agent, agent_id=agent_id)
-    agent = state.agents.get(agent_id)
     if agent is None:
         agent = state.agents[agent_id] = AgentRecord(info, key)
     elif agent.peer:
@@ -61,6 +67,7 @@ def on_register(state: MasterState, peer: str, message: RegisterAgent, now: Now)
         effects += state.sessions.reset(agent.peer, "replaced")
     effects += rescind(state, offers_of(state, agent=agent_id))
     agent.info, agent.peer, agent.registered_wall = info, peer, now.wall
+    agent.incarnation = incarnation
     state.agent_of_peer[peer] = agent_id
     state.allocator.add_agent(agent_id, info.total)
     state.filters.drop_agent(agent_id)
@@ -73,6 +80,11 @@ def on_register(state: MasterState, peer: str, message: RegisterAgent, now: Now)
     effects += draining.agent_is_back(state, agent_id, now)
     effects.append(Log("info", f"agent {info.name} ({agent_id}) registered with {info.total}"))
     return effects
+
+
+def _is_late(agent: AgentRecord, incarnation: tuple[int, int]) -> bool:
+    """Whether a registration was overtaken by a newer one; an agent that does not count says 0."""
+    return incarnation[0] > 0 and incarnation <= agent.incarnation
 
 
 def _take_over(

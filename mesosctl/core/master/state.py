@@ -103,6 +103,8 @@ class AgentRecord:
     registered_wall: float = 0.0
     away_since: float | None = None
     told_unreachable: bool = False
+    # The life of the agent and its session in that life which registered last.
+    incarnation: tuple[int, int] = (0, 0)
     tasks: dict[tuple[FrameworkId, TaskId], TaskRecord] = field(default_factory=dict)
 
 

@@ -16,12 +16,15 @@ from mesosctl.protocol.messages.base import Message, message
 class RegisterAgent(Message):
     """Opens an agent's session. The agent chooses `agent.agent_id`; empty asks for one.
 
-    `tasks` are all that it has and has not forgotten, `frameworks` those they belong to.
+    `tasks` are all that it has and has not forgotten, `frameworks` those they belong to. `life`
+    counts its starts, `opening` its sessions in this life: what is older than the latest is void.
     """
 
     agent: AgentInfo
     tasks: tuple[TaskReport, ...] = ()
     frameworks: tuple[FrameworkInfo, ...] = ()
+    life: int = 0
+    opening: int = 0
 
 
 @message("status-updates")
@@ -154,7 +157,8 @@ class RegisterExecutor(Message):
     """Opens an executor's session with its agent; after a restart of the agent, again.
 
     `framework_id` is empty while it is warm. `updates` are all the agent has not acknowledged.
-    `knows_lanes`: tasks that share a lane may be handed to it together.
+    `knows_lanes`: tasks that share a lane may be handed to it together. `opening` counts its
+    sessions: what is older than the latest is void.
     """
 
     executor_id: ExecutorId
@@ -163,6 +167,7 @@ class RegisterExecutor(Message):
     tasks: tuple[ExecutorTask, ...] = ()
     updates: tuple[StatusUpdate, ...] = ()
     knows_lanes: bool = False
+    opening: int = 0
 
 
 @message("executor-registered")

@@ -86,7 +86,12 @@ class FakeExecutor(Told):
     def hello(self) -> Message:
         tasks = tuple(ExecutorTask(name, state, 7) for name, state in self.tasks.items())
         return RegisterExecutor(
-            self.executor_id, self.pid, self.framework_id, tasks, tuple(self.unacked.values())
+            self.executor_id,
+            self.pid,
+            self.framework_id,
+            tasks,
+            tuple(self.unacked.values()),
+            opening=self.session.openings,
         )
 
     def connect(self) -> None:

@@ -8,11 +8,12 @@ import pytest
 
 from mesosctl.core.agent import AgentOptions, AgentRecords
 from mesosctl.core.agent import effects as deeds
-from mesosctl.core.machine import Signalled, Started, Stop, Tick
+from mesosctl.core.machine import Received, Signalled, Started, Stop, Tick
 from mesosctl.errors import StorageFailed
 from mesosctl.limits import EXECUTOR_RECONNECT_S, ORPHANS_LOOK_S
-from mesosctl.model.ids import ExecutorId
+from mesosctl.model.ids import ExecutorId, TaskId
 from mesosctl.model.tasks import Reason, TaskState
+from mesosctl.protocol.envelope import Envelope
 from mesosctl.protocol.messages.agent import (
     KillTasks,
     RegisterAgent,
@@ -413,3 +414,17 @@ def test_orphans_are_looked_for_again_and_again(bench: Bench) -> None:
     bench.do(Tick())
     (sweep,) = bench.took_deeds(deeds.SweepContainers)
     assert sweep.is_routine
+
+
+def test_an_executors_introduction_that_was_overtaken_changes_nothing(bench: Bench) -> None:
+    """Its list is older than what was told since: a task that runs must not be taken back."""
+    executor = bench.up()
+    late = executor.hello()
+    executor.connect()
+    bench.launch("t1")
+    assert len(executor.took(RunTasks)) == 1
+    bench.do(Received("x:late", "", Envelope("", 0, "late", 1, late)))
+    assert executor.took(RunTasks) == []
+    bench.tell(KillTasks(F1, (TaskKill(TaskId("t1"), reason=Reason.DRAINED),)))
+    assert len(executor.took(KillTasks)) == 1
+    assert bench.states() == []

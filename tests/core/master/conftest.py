@@ -42,11 +42,13 @@ class FakeAgent:
         self.tasks: dict[tuple[FrameworkId, TaskId], TaskReport] = {}
         self.frameworks: dict[FrameworkId, FrameworkInfo] = {}
         self.told: list[Message] = []
+        self.life = 1
         self.updates = itertools.count(1)
         self.session = ClientSession("master", self.hello, lambda now: [], cluster.new_id)
 
     def hello(self) -> Message:
-        return RegisterAgent(self.info, tuple(self.tasks.values()), tuple(self.frameworks.values()))
+        lists = tuple(self.tasks.values()), tuple(self.frameworks.values())
+        return RegisterAgent(self.info, *lists, self.life, self.session.openings)
 
     def receive(self, event: Received, now: Now) -> list[Effect]:
         message, effects = self.session.receive(event.envelope, now)

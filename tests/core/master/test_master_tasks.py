@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from mesosctl.core.driver import (
     AgentMoved,
     OffersArrived,
@@ -35,6 +37,7 @@ from mesosctl.protocol.messages.query import (
     ListRoles,
     TeardownFramework,
 )
+from mesosctl.protocol.messages.session import Reset
 
 
 def launch(cluster: Any, agent: Any, scheduler: Any, *names: str) -> None:
@@ -232,6 +235,25 @@ def test_kills_reach_the_agent_and_unknown_tasks_are_answered(cluster: Any) -> N
     [message] = agent.took(KillTasks)
     assert [kill.task_id for kill in message.kills] == ["t1"]
     assert one.states() == [("t9", TaskState.DROPPED)]
+
+
+@pytest.mark.parametrize("life", [1, 2])
+def test_an_introduction_that_was_overtaken_changes_nothing(cluster: Any, life: int) -> None:
+    """Connections are read in turns: a list of tasks may come after the one that followed it."""
+    agent = cluster.agent("a1")
+    late = agent.hello()
+    cluster.cut(agent)
+    agent.life = life
+    cluster.connect(agent)
+    one = cluster.framework("one")
+    launch(cluster, agent, one, "t1")
+    agent.update(one.driver.framework_id, "t1", TaskState.RUNNING)
+    before = one.states()
+    [answer] = _answer(cluster, "op", late)
+    assert answer == Reset("replaced")
+    assert one.states() == [] and before
+    agent.update(one.driver.framework_id, "t1", TaskState.FINISHED)
+    assert one.states() == [("t1", TaskState.FINISHED)]
 
 
 def test_an_agent_speaks_only_for_itself(cluster: Any) -> None:
