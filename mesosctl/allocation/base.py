@@ -3,15 +3,18 @@
 Rules:
 - An allocator is pure: no clock, no I/O, no randomness. The same calls give the same grants.
 - What is offered counts as much as what is used; the caller charges both, `allocate` neither.
-- Shares are taken against the scalars of all agents that were added, candidates or not.
+- Shares are taken against the scalars of all agents that are set, offered or not.
+- Nothing is looked at twice for no reason: a framework is asked again about an agent only after
+  something of either was set, released or granted. So whoever knows that an answer of `refuses`
+  has changed (a filter ended, all were cleared) sets the agent or the framework again.
 `mesosctl.testing.allocators` holds the suite that every implementation must pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from mesosctl.model.resources import Resources
 
@@ -23,8 +26,7 @@ OFFER_MEM_MILLI_MIN = 32_000
 Refuses = Callable[[str, str, Resources], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """Resources of one agent that one framework is to be offered for one role."""
 
     framework: str
@@ -37,40 +39,53 @@ class Grant:
 class Client:
     """One framework as the allocator sees it.
 
-    Weight (thousandths, at least 1) and priority are those of its role; what was said last counts
-    for all frameworks of the role.
+    `active` says whether it is to get offers: not while suppressed, disconnected or without work.
+    `task` is the size of its next task, `count` how many like it wait (None: unknown; 0: it is
+    granted nothing). Priority counts among the frameworks of its role; higher goes first.
     """
 
     framework: str
     role: str
+    active: bool = True
+    task: Resources | None = None
+    count: int | None = None
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RoleTerms:
+    """What the operator set for a role: a weight (thousandths, at least 1) and a priority.
+
+    Both count among the roles beside it in the tree: `eng/backend` competes with `eng/web`, and
+    what they hold together competes as `eng`.
+    """
+
     weight_milli: int = 1000
     priority: int = 0
 
 
 class Allocator(Protocol):
-    """A policy. Frameworks and agents are named by their ids.
+    """A policy. Frameworks and agents are named by their ids, roles by their path (`eng/backend`).
 
     A caller that contradicts itself (releases what was not charged, charges on an agent that was
-    never added) gets InvariantBroken: both sides' books would be wrong from there on.
+    never set) gets InvariantBroken: both sides' books would be wrong from there on.
     """
 
-    def add_framework(self, client: Client) -> None:
-        """Enter a framework, active and without a stated demand, or change role and weight."""
+    def set_role(self, role: str, terms: RoleTerms) -> None:
+        """Set a role's terms, whether or not any framework has it; the default is RoleTerms()."""
+
+    def set_framework(self, client: Client) -> None:
+        """Enter a framework or change it; setting it again puts every free agent before it anew."""
 
     def remove_framework(self, framework: str) -> None:
         """Grant it nothing more. What it is charged stays in use until it is released."""
 
-    def set_active(self, framework: str, active: bool) -> None:
-        """Whether it is to get offers: not while suppressed, disconnected or without demand."""
+    def set_agent(self, agent: str, total: Resources, offered: bool = True) -> None:
+        """Enter an agent or change its total; what is charged on it stays charged.
 
-    def set_demand(self, framework: str, task: Resources | None, count: int | None) -> None:
-        """State the size of its next task, and how many like it wait (None: unknown).
-
-        A count of 0 means that it is granted nothing.
+        One that is not `offered` (away, draining) counts for shares and is never granted. Setting
+        it again puts what is free on it before every framework anew.
         """
-
-    def add_agent(self, agent: str, total: Resources) -> None:
-        """Enter an agent, or give it a new total; what is charged on it stays charged."""
 
     def remove_agent(self, agent: str) -> None:
         """Forget an agent and everything charged on it; later releases on it do nothing."""
@@ -81,11 +96,12 @@ class Allocator(Protocol):
     def release(self, framework: str, agent: str, resources: Resources) -> None:
         """Take a charge back, whole or in part."""
 
-    def allocate(self, agents: Sequence[str], refuses: Refuses) -> list[Grant]:
-        """Divide what is free on these agents; at most one grant per framework and agent.
+    def allocate(self, refuses: Refuses) -> list[Grant]:
+        """Divide what is free; at most one grant per framework and agent.
 
         No grant is refused by `refuses`, none goes to an inactive framework, and together they fit
-        into what is free. They are not charged yet.
+        into what is free. They are not charged yet; those that the caller does not charge come
+        again.
         """
 
 

@@ -1,4 +1,4 @@
-"""Weighted dominant-resource fairness over roles, then over the frameworks within a role.
+"""Weighted dominant-resource fairness over the tree of roles and the frameworks within a role.
 
 Source: Ghodsi et al., "Dominant Resource Fairness", NSDI 2011, and the sorter of Apache Mesos.
 Differs from Mesos in one thing: where several frameworks compete and have said how large their
@@ -7,28 +7,23 @@ tasks are, an agent is divided by tasks instead of going whole to the first (see
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from mesosctl.allocation.base import Grant, Refuses
 from mesosctl.allocation.filling import Round
-from mesosctl.allocation.ledger import Ledger, Member
+from mesosctl.allocation.ledger import Ledger
 
 
 class DrfAllocator(Ledger):
     """The default policy (see Allocator for the methods)."""
 
-    def allocate(self, agents: Sequence[str], refuses: Refuses) -> list[Grant]:
+    def allocate(self, refuses: Refuses) -> list[Grant]:
         """See Allocator."""
-        members = self.active_members()
-        if not members:
+        if not self.active:
+            # Whoever becomes active is shown every free agent then.
+            self.changed_agents = {}
             return []
-        allocation = Round(self, agents, refuses)
-        if allocation.is_idle:
+        if not self.changed_agents and not (self.changed_frameworks and self.open):
+            self.changed_frameworks = {}
             return []
-        allocation.enter(self._tiers(members))
-        allocation.fill()
-        return allocation.finish()
-
-    def _tiers(self, members: list[Member]) -> list[list[Member]]:
-        """All compete with all."""
-        return [members]
+        self.settle_total()
+        self.tree.refresh()
+        return Round(self, refuses).run()

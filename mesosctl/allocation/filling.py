@@ -1,291 +1,382 @@
 """One allocation: progressive filling of free resources, lowest weighted dominant share first.
 
 Rules:
-- Contenders come in tiers; a tier gets what the tiers before it refuse or cannot use.
-- An agent that only one contender of a tier can use goes to it whole, as in Apache Mesos.
-- Where several can, the lowest share takes the next piece: one task if it stated a size (no more
-  pieces than its stated count), the whole of an agent if it did not. So of two frameworks with
-  equal tasks and endless queues none gets ahead by more than one task, however much became free.
+- The framework that is first in the tree's order takes the next piece: one task if it stated a
+  size (no more pieces than its stated count), the whole of an agent if it did not or if no other
+  framework is active. So of two
+  frameworks with equal tasks and endless queues none gets ahead by more than one task, however much
+  became free, and nobody is passed over on an agent that its task would have fitted on.
 - What fits nobody's task goes to the lowest share if that puts it ahead by no more than one task,
   or if it has no rival. Ranges and sets cost no share: those left over on an agent go to the
   lowest share that was granted something there.
 - What a framework refuses is asked of the final grant too: a piece of an agent may be refused where
   the whole was not. Such a grant is taken back and its framework sits out on that agent.
-The order is that of the Mesos DRF sorter: share over weight, number of charges, name; roles first,
-then frameworks within the role.
+- Agents that did not change are shown only to frameworks that did (see ledger.py). Everyone begins
+  on other agents, or each agent would go in crumbs to all of them. An agent that has nothing left
+  for anybody is not met again, and when none is left the allocation is over.
+The books are charged while it runs, because the order follows from them, and put back at its end.
 """
 
 from __future__ import annotations
 
-import heapq
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 
 from mesosctl.allocation.base import Grant, Refuses, is_offerable
-from mesosctl.allocation.ledger import Account, Ledger, Member, dominant
+from mesosctl.allocation.ledger import Agent, Ledger, stated_task
+from mesosctl.allocation.tree import Node, Snapshot
 from mesosctl.model.resources import EMPTY, Resources
 
-Rank = tuple[int, int, str]
+
+class _Spot:
+    """An agent within one allocation: what is left of it, and to whom its pieces went."""
+
+    __slots__ = ("agent", "free", "grants", "plain")
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent.name
+        self.plain = agent.plain
+        self.free = agent.free
+        self.grants: dict[str, Resources] = {}
 
 
-class _Role:
-    """A role within one allocation; `factor` divides its share by its weight, in integers."""
+class _Contender:
+    """An active framework within one allocation.
 
-    __slots__ = ("account", "factor", "name", "queue")
+    It walks over the spots [0, span), from `start` to the end and then from 0 to `start`; what is
+    free only shrinks meanwhile, so a spot that was passed stays passed.
+    """
 
-    def __init__(self, name: str, account: Account, factor: int) -> None:
-        self.name = name
-        self.account = account
-        self.factor = factor
-        self.queue: list[tuple[Rank, Contender]] = []
+    __slots__ = (
+        "at",
+        "end",
+        "excluded",
+        "is_plain",
+        "leaf",
+        "left",
+        "looked_at",
+        "name",
+        "quantities",
+        "role",
+        "span",
+        "start",
+        "task",
+    )
 
-
-class Contender:
-    """An active framework within one allocation."""
-
-    __slots__ = ("account", "agents", "at", "framework", "left", "role", "task")
-
-    def __init__(self, member: Member, account: Account, role: _Role) -> None:
-        self.framework = member.client.framework
+    def __init__(self, leaf: Node, role: str, span: int, start: int) -> None:
+        client = leaf.client
+        self.leaf = leaf
+        self.name = leaf.name
         self.role = role
-        self.account = account
-        # A task too small for an offer says nothing about how large an offer should be.
-        self.task = member.task if member.task and is_offerable(member.task) else None
-        self.left = member.count if self.task else None
-        self.agents: list[str] = []
-        self.at = 0
+        self.task = stated_task(client)
+        self.quantities = self.task.quantities() if self.task is not None else EMPTY.quantities()
+        self.is_plain = self.task is not None and self.task.is_plain_scalar()
+        self.left = None if self.task is None or client is None else client.count
+        self.span = span
+        self.start = start
+        self.excluded: dict[int, None] = {}
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Begin the walk again."""
+        self.at = self.start
+        self.end = self.span
+        self.looked_at = -1
 
 
 class Round:
-    """The state of one allocation; make it, `fill` tier after tier, `finish`."""
+    """The state of one allocation; make it, `run` it once."""
 
-    def __init__(self, ledger: Ledger, agents: Sequence[str], refuses: Refuses) -> None:
+    def __init__(self, ledger: Ledger, refuses: Refuses) -> None:
         self._ledger = ledger
+        self._tree = ledger.tree
         self._refuses = refuses
-        self._scale = ledger.scale()
-        frees = {agent: ledger.free(agent) for agent in agents}
-        self._free = {agent: free for agent, free in frees.items() if is_offerable(free)}
-        self._grants: dict[tuple[str, str], Resources] = {}
-        # How many tasks of a stated count the grants serve, for taking them back.
-        self._tasks: dict[tuple[str, str], int] = {}
-        self._excluded: dict[tuple[str, str], None] = {}
-        self._contenders: dict[str, Contender] = {}
-        self._tiers: list[list[Contender]] = []
+        self._active = len(ledger.active)
+        self._least = ledger.least_need()
+        agents = sorted(ledger.changed_agents)
+        self._fresh = len(agents)
+        self._is_wide = bool(ledger.changed_frameworks)
+        if self._is_wide:
+            agents += sorted(name for name in ledger.open if name not in ledger.changed_agents)
+        self._spots = [_Spot(ledger.open[name]) for name in agents]
+        # The next spot that has something for somebody, itself or after it (union-find).
+        self._next = list(range(len(agents) + 1))
+        self._closed = 0
+        if self._least:
+            self._close_full()
+        self._contenders: dict[str, _Contender] = {}
+        self._journal: dict[Node, Snapshot] = {}
+        self._moved: list[Node] = []
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether no candidate has anything worth an offer."""
-        return not self._free
+    def run(self) -> list[Grant]:
+        """Divide, put the books back, and say who is to get what."""
+        try:
+            while True:
+                self._contest()
+                if not self._take_back_refused():
+                    break
+            self._give_rests()
+            self._give_without_share()
+        finally:
+            self._reset_walks()
+            self._tree.restore(self._journal)
+        self._settle()
+        return [
+            Grant(framework, self._contenders[framework].role, spot.agent, resources)
+            for spot in self._spots
+            for framework, resources in spot.grants.items()
+        ]
+
+    def _settle(self) -> None:
+        """Note what the next allocation has to look at again."""
+        ledger = self._ledger
+        # What was granted and is not charged after all has to come again.
+        ledger.changed_agents = {spot.agent: None for spot in self._spots if spot.grants}
+        ledger.changed_frameworks = {}
+        for contender in self._contenders.values():
+            if contender.left == 0:
+                ledger.sated[contender.name] = None
 
     # --- the order --------------------------------------------------------------------------------
 
-    def enter(self, tiers: Iterable[list[Member]]) -> None:
-        """Take in the contenders, the most important tier first."""
-        members = [list(tier) for tier in tiers]
-        names = dict.fromkeys(m.client.role for tier in members for m in tier)
-        weights = {name: self._ledger.weight_milli(name) for name in names}
-        common = math.lcm(*weights.values())
-        roles = {
-            name: _Role(name, self._ledger.role_account(name), common // weight)
-            for name, weight in weights.items()
-        }
-        for tier in members:
-            contenders = []
-            for member in tier:
-                account = self._ledger.account(member.client.framework)
-                contender = Contender(member, account, roles[member.client.role])
-                self._contenders[contender.framework] = contender
-                contenders.append(contender)
-            self._tiers.append(contenders)
+    def _first(self) -> Node | None:
+        """The framework whose turn it is."""
+        node = self._tree.root
+        while node.client is None:
+            if node.at >= len(node.order):
+                return None
+            node = node.order[node.at][1]
+        return node
 
-    def _rank(self, contender: Contender) -> Rank:
-        account = contender.account
-        share = dominant(account.quantities, self._scale)
-        return share, account.charges, contender.framework
+    def _retire(self, leaf: Node) -> None:
+        """The framework whose turn it is finds nothing more; nor do roles with none but such."""
+        node = leaf.parent
+        while node is not None:
+            node.at += 1
+            self._moved.append(node)
+            if node.at < len(node.order):
+                return
+            node = node.parent
 
-    def _role_rank(self, role: _Role) -> Rank:
-        share = dominant(role.account.quantities, self._scale) * role.factor
-        return share, role.account.charges, role.name
+    def _reset_walks(self) -> None:
+        for node in self._moved:
+            node.at = 0
+        self._moved.clear()
+        for contender in self._contenders.values():
+            contender.rewind()
+
+    def _contender(self, leaf: Node) -> _Contender:
+        found = self._contenders.get(leaf.name)
+        if found is None:
+            is_changed = leaf.name in self._ledger.changed_frameworks
+            span = len(self._spots) if is_changed else self._fresh
+            start = len(self._contenders) * span // self._active
+            role = "" if leaf.client is None else leaf.client.role
+            found = _Contender(leaf, role, span, start)
+            if self._active == 1:
+                # Nobody else wants anything: coarse offers, so that it can place what comes next.
+                found.task = found.left = None
+            self._contenders[leaf.name] = found
+        return found
 
     # --- granting ---------------------------------------------------------------------------------
 
-    def _grant(self, contender: Contender, agent: str, resources: Resources) -> None:
-        pair = (contender.framework, agent)
-        self._grants[pair] = self._grants.get(pair, EMPTY) + resources
-        self._free[agent] = self._free[agent] - resources
-        quantities = resources.quantities()
-        for account in (contender.account, contender.role.account):
-            account.add(quantities)
-            account.charges += 1
-        if contender.left is not None and contender.task is not None:
-            tasks = min(contender.left, resources.count_fitting(contender.task))
-            contender.left -= tasks
-            self._tasks[pair] = self._tasks.get(pair, 0) + tasks
-
-    def _take_back(self, pair: tuple[str, str]) -> None:
-        framework, agent = pair
-        resources = self._grants.pop(pair)
-        contender = self._contenders[framework]
-        self._excluded[pair] = None
-        self._free[agent] = self._free[agent] + resources
-        for account in (contender.account, contender.role.account):
-            account.add(resources.quantities(), -1)
-        if contender.left is not None:
-            contender.left += self._tasks.pop(pair, 0)
-
-    def _usable(self, contender: Contender, agent: str) -> Resources:
-        return self._free[agent].allocatable_to(contender.role.name)
-
-    def _wants(self, contender: Contender, agent: str) -> bool:
-        """Whether the contender may be offered all that it could use of the agent."""
-        pair = (contender.framework, agent)
-        if pair in self._excluded:
-            return False
-        usable = self._usable(contender, agent)
-        if not is_offerable(usable):
-            return False
-        have = self._grants.get(pair)
-        return not self._refuses(*pair, usable if have is None else have + usable)
-
-    # --- filling ----------------------------------------------------------------------------------
-
-    def fill(self) -> None:
-        """Fill tier after tier."""
-        for tier in self._tiers:
-            while True:
-                before = dict(self._grants)
-                self._fill_once(tier)
-                changed = [pair for pair, r in self._grants.items() if before.get(pair) != r]
-                refused = [p for p in changed if self._refuses(*p, self._grants[p])]
-                if not refused:
-                    break
-                for pair in refused:
-                    self._take_back(pair)
-
-    def _fill_once(self, tier: list[Contender]) -> None:
-        for contender in tier:
-            contender.agents = []
-            contender.at = 0
-        for agent, free in self._free.items():
-            if not is_offerable(free):
-                continue
-            able = [c for c in tier if self._fits(c, agent) and self._wants(c, agent)]
-            if len(able) == 1:
-                self._grant(able[0], agent, self._usable(able[0], agent))
-            else:
-                for contender in able:
-                    contender.agents.append(agent)
-        rivals = [contender for contender in tier if contender.agents]
-        for place, contender in enumerate(rivals):
-            # Everyone begins on other agents, or each agent would go in crumbs to all of them.
-            start = place * len(contender.agents) // len(rivals)
-            contender.agents = contender.agents[start:] + contender.agents[:start]
-        self._contest(rivals)
-
-    def _fits(self, contender: Contender, agent: str) -> bool:
-        task = contender.task
-        return task is None or self._usable(contender, agent).count_fitting(task) > 0
-
-    def _contest(self, contenders: list[Contender]) -> None:
-        """Give the next piece to the lowest share until no piece fits."""
-        roles: dict[str, _Role] = {}
-        for contender in contenders:
-            role = roles.setdefault(contender.role.name, contender.role)
-            role.queue.append((self._rank(contender), contender))
-        for role in roles.values():
-            heapq.heapify(role.queue)
-        queue = [(self._role_rank(role), role) for role in roles.values()]
-        heapq.heapify(queue)
-        # Ranks end in a name that occurs once, so the objects behind them are never compared.
-        while queue:
-            role = queue[0][1]
-            contender = role.queue[0][1]
-            alone = len(queue) == 1 and len(role.queue) == 1
-            found = self._next_piece(contender, alone)
+    def _contest(self) -> None:
+        """Give the next piece to the first in order until no piece fits."""
+        retired = 0
+        while self._closed < len(self._spots):
+            leaf = self._first()
+            if leaf is None:
+                break
+            contender = self._contender(leaf)
+            found = self._next_piece(contender, self._active - retired == 1)
             if found is None:
-                heapq.heappop(role.queue)
-                if not role.queue:
-                    heapq.heappop(queue)
-                continue
-            self._grant(contender, *found)
-            heapq.heapreplace(role.queue, (self._rank(contender), contender))
-            heapq.heapreplace(queue, (self._role_rank(role), role))
+                self._retire(leaf)
+                retired += 1
+            else:
+                self._grant(contender, *found)
+        self._reset_walks()
 
-    def _next_piece(self, contender: Contender, alone: bool) -> tuple[str, Resources] | None:
-        """The first agent that has a piece for the contender, with the piece.
+    def _grant(self, contender: _Contender, at: int, piece: Resources, tasks: int) -> None:
+        spot = self._spots[at]
+        have = spot.grants.get(contender.name)
+        spot.grants[contender.name] = piece if have is None else have + piece
+        spot.free = EMPTY if piece is spot.free else spot.free - piece
+        self._charge(contender, contender.quantities if tasks == 1 else piece.quantities(), 1, 1)
+        if contender.left is not None:
+            contender.left -= tasks
+        if not self._has_room(spot):
+            self._close(at)
 
-        Free resources only shrink within a contest, so an agent that was passed stays passed.
+    def _charge(
+        self, contender: _Contender, quantities: Mapping[str, int], sign: int, charges: int
+    ) -> None:
+        journal = self._journal
+        node = contender.leaf
+        while node.parent is not None and node not in journal:
+            journal[node] = (dict(node.quantities), node.charges)
+            node = node.parent
+        self._tree.book(contender.leaf, quantities, sign, charges)
+
+    def _has_room(self, spot: _Spot) -> bool:
+        if not is_offerable(spot.free):
+            return False
+        if self._least:
+            have = spot.free.quantities()
+            return all(have.get(name, 0) >= need for name, need in self._least.items())
+        return True
+
+    def _close_full(self) -> None:
+        for at, spot in enumerate(self._spots):
+            if not self._has_room(spot):
+                self._close(at)
+
+    def _close(self, at: int) -> None:
+        if self._next[at] == at:
+            self._next[at] = at + 1
+            self._closed += 1
+
+    def _find(self, at: int) -> int:
+        after = self._next
+        found = at
+        while after[found] != found:
+            found = after[found]
+        while after[at] != found:
+            after[at], at = found, after[at]
+        return found
+
+    def _next_piece(self, contender: _Contender, alone: bool) -> tuple[int, Resources, int] | None:
+        """The next place that has a piece for the contender, the piece, and how many tasks it is.
+
+        A piece of a contender that stated no size is of 0 tasks.
         """
-        while contender.at < len(contender.agents):
-            agent = contender.agents[contender.at]
-            piece = self._piece(contender, self._usable(contender, agent), alone)
+        while contender.left != 0:
+            at = self._find(contender.at)
+            if at >= contender.end:
+                if contender.end == contender.start or not contender.start:
+                    return None
+                contender.at, contender.end = 0, contender.start
+                continue
+            contender.at = at
+            piece = self._piece(contender, at, alone)
             if piece is not None:
-                return agent, piece
-            contender.at += 1
+                return at, *piece
+            contender.at = at + 1
         return None
 
-    def _piece(self, contender: Contender, usable: Resources, alone: bool) -> Resources | None:
+    def _piece(self, contender: _Contender, at: int, alone: bool) -> tuple[Resources, int] | None:
+        spot = self._spots[at]
+        usable = spot.free if spot.plain else spot.free.allocatable_to(contender.role)
         task = contender.task
         if task is None:
-            return usable if is_offerable(usable) else None
-        if contender.left == 0:
+            is_good = is_offerable(usable) and self._wants(contender, at, usable)
+            return (usable, 0) if is_good else None
+        count = 1
+        if alone:
+            # Nobody else is left to take turns with: all pieces of this agent at once.
+            count = usable.count_fitting(task)
+            count = count if contender.left is None else min(count, contender.left)
+            piece = usable.take(task.times(count)) if count else None
+        elif spot.plain and contender.is_plain:
+            piece = task if usable.contains(task) else None
+        else:
+            piece = usable.take(task)
+        if piece is None or not self._wants(contender, at, usable):
             return None
-        if not alone:
-            return usable.take(task)
-        # Nobody else is left to take turns with: all pieces of this agent at once.
-        count = usable.count_fitting(task)
-        if contender.left is not None:
-            count = min(count, contender.left)
-        return usable.take(task.times(count)) if count else None
+        return piece, count
+
+    def _wants(self, contender: _Contender, at: int, usable: Resources) -> bool:
+        """Whether the contender may be offered all that it could use of the agent.
+
+        Asked once on each visit: what is granted in the end is asked again.
+        """
+        if contender.looked_at == at:
+            return True
+        if at in contender.excluded:
+            return False
+        spot = self._spots[at]
+        have = spot.grants.get(contender.name)
+        if self._refuses(contender.name, spot.agent, usable if have is None else have + usable):
+            return False
+        contender.looked_at = at
+        return True
+
+    def _take_back_refused(self) -> bool:
+        """Take back the grants that are refused as they are now; whether there was any."""
+        found = False
+        for at, spot in enumerate(self._spots):
+            for name, resources in list(spot.grants.items()):
+                if self._refuses(name, spot.agent, resources):
+                    self._take_back(self._contenders[name], at)
+                    found = True
+        if found:
+            self._next = list(range(len(self._spots) + 1))
+            self._closed = 0
+            self._close_full()
+        return found
+
+    def _take_back(self, contender: _Contender, at: int) -> None:
+        spot = self._spots[at]
+        resources = spot.grants.pop(contender.name)
+        contender.excluded[at] = None
+        spot.free = spot.free + resources
+        self._charge(contender, resources.quantities(), -1, 0)
+        if contender.left is not None and contender.task is not None:
+            contender.left += resources.count_fitting(contender.task)
 
     # --- what is left -----------------------------------------------------------------------------
 
-    def finish(self) -> list[Grant]:
-        """Hand out what fits nobody's task, and return all grants."""
-        for agent, free in self._free.items():
-            if is_offerable(free):
-                self._give_rest(agent)
-        self._give_without_share()
-        return [
-            Grant(framework, self._contenders[framework].role.name, agent, resources)
-            for (framework, agent), resources in self._grants.items()
-        ]
+    def _give_rests(self) -> None:
+        """Hand out what fits nobody's task."""
+        for at, spot in enumerate(self._spots):
+            if is_offerable(spot.free):
+                self._give_rest(at)
 
-    def _lowest(self, contenders: list[Contender]) -> Contender:
-        return min(contenders, key=lambda c: (self._role_rank(c.role), self._rank(c)))
+    def _give_rest(self, at: int) -> None:
+        lowest, usable = self._lowest_who_wants(at)
+        if lowest is None:
+            return
+        # One that refuses it for a moment is a rival all the same: what is offered counts, and
+        # would leave to that rival all that becomes free meanwhile.
+        if self._active == 1 or self._is_one_task(lowest, usable):
+            spot = self._spots[at]
+            spot.grants[lowest.name] = spot.grants.get(lowest.name, EMPTY) + usable
+            spot.free = spot.free - usable
+            self._charge(lowest, usable.quantities(), 1, 1)
 
-    def _give_rest(self, agent: str) -> None:
-        for tier in self._tiers:
-            able = [c for c in tier if c.left != 0 and self._wants(c, agent)]
-            if not able:
+    def _lowest_who_wants(self, at: int) -> tuple[_Contender | None, Resources]:
+        spot = self._spots[at]
+        if at < self._fresh:
+            leaves = self._tree.leaves()
+        else:
+            active = self._ledger.active
+            changed = [active[name] for name in self._ledger.changed_frameworks]
+            leaves = iter(sorted(changed, key=self._tree.place))
+        for leaf in leaves:
+            contender = self._contender(leaf)
+            if contender.left == 0:
                 continue
-            lowest = self._lowest(able)
-            usable = self._usable(lowest, agent)
-            # One that refuses it for a moment is a rival all the same: what is offered counts, and
-            # would leave to that rival all that becomes free meanwhile.
-            is_alone = not any(c.left != 0 and c is not lowest for c in tier)
-            if is_alone or self._is_one_task(lowest, usable):
-                self._grant(lowest, agent, usable)
-                return
+            usable = spot.free if spot.plain else spot.free.allocatable_to(contender.role)
+            contender.looked_at = -1
+            if is_offerable(usable) and self._wants(contender, at, usable):
+                return contender, usable
+        return None, EMPTY
 
-    def _is_one_task(self, contender: Contender, resources: Resources) -> bool:
+    def _is_one_task(self, contender: _Contender, resources: Resources) -> bool:
         """Whether the resources raise the share by no more than one task of the contender."""
         if contender.task is None:
             return True
-        step = dominant(contender.task.quantities(), self._scale)
-        return dominant(resources.quantities(), self._scale) <= step
+        share = self._tree.share
+        return share(resources.quantities()) <= share(contender.quantities)
 
     def _give_without_share(self) -> None:
-        holders: dict[str, list[Contender]] = {}
-        for framework, agent in self._grants:
-            holders.setdefault(agent, []).append(self._contenders[framework])
-        for agent, contenders in holders.items():
-            rest = self._free[agent].without_scalars()
+        for spot in self._spots:
+            rest = spot.free.without_scalars() if spot.grants else EMPTY
             if not rest:
                 continue
-            lowest = self._lowest(contenders)
-            part = rest.allocatable_to(lowest.role.name)
-            pair = (lowest.framework, agent)
-            if part and not self._refuses(*pair, self._grants[pair] + part):
-                self._grants[pair] = self._grants[pair] + part
-                self._free[agent] = self._free[agent] - part
+            holders = [self._contenders[name] for name in spot.grants]
+            lowest = min(holders, key=lambda c: self._tree.place(c.leaf))
+            part = rest.allocatable_to(lowest.role)
+            wanted = spot.grants[lowest.name] + part
+            if part and not self._refuses(lowest.name, spot.agent, wanted):
+                spot.grants[lowest.name] = wanted
+                spot.free = spot.free - part

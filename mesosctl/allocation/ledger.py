@@ -1,4 +1,4 @@
-"""The books of an allocator: who holds what on which agent, and what is free.
+"""The books of an allocator: who holds what on which agent, what is free, what has changed.
 
 Owns frameworks, roles and agents with their charges. Policies read it; only the methods of the
 allocator's interface change it.
@@ -8,177 +8,163 @@ Rules:
   added up, because an agent may come back smaller than what runs on it.
 - A role holds the sum of its frameworks, active or not. A charge may come before its framework (a
   master that restarted hears of tasks first) and outlive it.
+- `changed_agents` and `changed_frameworks` are those to be looked at by the next allocation: every
+  active framework on the former, the latter on every free agent. For all other pairs the answer of
+  the last allocation holds.
 `check` recomputes every sum.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable, Mapping
 
-from mesosctl.allocation.base import Client
+from mesosctl.allocation.base import Client, RoleTerms, is_offerable
+from mesosctl.allocation.tree import Node, RoleTree, is_wanting
 from mesosctl.errors import require
 from mesosctl.model.resources import EMPTY, Resources
 
 
-class Account:
-    """What one framework or one role holds: thousandths by name, and how often it was charged."""
+class Agent:
+    """One agent: `free` is what nobody holds; `plain` if nothing of it is reserved to a role."""
 
-    __slots__ = ("charges", "quantities")
+    __slots__ = ("charges", "free", "name", "offered", "plain", "total")
 
-    def __init__(self) -> None:
-        self.quantities: dict[str, int] = {}
-        self.charges = 0
-
-    def add(self, quantities: dict[str, int], sign: int = 1) -> None:
-        """Add thousandths by name, or take them away with `sign` -1."""
-        for name, amount in quantities.items():
-            left = self.quantities.get(name, 0) + sign * amount
-            if left:
-                self.quantities[name] = left
-            else:
-                self.quantities.pop(name, None)
-
-    def copy(self) -> Account:
-        """An account that changes by itself."""
-        twin = Account()
-        twin.quantities = dict(self.quantities)
-        twin.charges = self.charges
-        return twin
-
-
-class Member:
-    """An entered framework: what was last said of it."""
-
-    __slots__ = ("active", "client", "count", "task")
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self.active = True
-        self.task: Resources | None = None
-        self.count: int | None = None
-
-
-class _Agent:
-    __slots__ = ("charges", "free", "total")
-
-    def __init__(self, total: Resources) -> None:
+    def __init__(self, name: str, total: Resources, offered: bool) -> None:
+        self.name = name
         self.total = total
+        self.offered = offered
+        self.plain = total.is_plain()
         self.free = total
         self.charges: dict[str, Resources] = {}
 
     def settle(self) -> None:
+        """Compute anew what is free."""
         free = self.total
         for resources in self.charges.values():
             free = free.without(resources)
         self.free = free
 
 
-class _Role:
-    __slots__ = ("account", "members", "priority", "weight_milli")
-
-    def __init__(self) -> None:
-        self.account = Account()
-        self.members = 0
-        self.weight_milli = 1000
-        self.priority = 0
-
-
 class Ledger:
-    """The books, with the part of the allocator's interface that only keeps them."""
+    """The books, with the part of the allocator's interface that only keeps them.
 
-    def __init__(self) -> None:
-        self._members: dict[str, Member] = {}
-        self._accounts: dict[str, Account] = {}
-        self._roles: dict[str, _Role] = {}
-        self._agents: dict[str, _Agent] = {}
+    `excluded` names resources that do not count for shares. With `by_priority` the priorities of
+    roles and frameworks go before their shares.
+    """
+
+    def __init__(self, excluded: Iterable[str] = (), *, by_priority: bool = False) -> None:
+        self.tree = RoleTree(frozenset(excluded), by_priority)
+        self._leaves: dict[str, Node] = {}
+        self._agents: dict[str, Agent] = {}
         self._total: dict[str, int] = {}
-        self._scale: dict[str, int] | None = None
+        self._total_changed = False
+        self._least_need: Mapping[str, int] | None = None
+        # Offered agents with enough for an offer.
+        self.open: dict[str, Agent] = {}
+        self.changed_agents: dict[str, None] = {}
+        self.changed_frameworks: dict[str, None] = {}
+        # Active frameworks, and those of them that had all they asked for when last looked at.
+        self.active: dict[str, Node] = {}
+        self.sated: dict[str, None] = {}
 
-    # --- frameworks -------------------------------------------------------------------------------
+    # --- roles and frameworks ---------------------------------------------------------------------
 
-    def add_framework(self, client: Client) -> None:
+    def set_role(self, role: str, terms: RoleTerms) -> None:
         """See Allocator."""
-        require(client.weight_milli >= 1, f"role {client.role} has no positive weight")
-        member = self._members.get(client.framework)
-        if member is None:
-            member = self._members[client.framework] = Member(client)
-            self._join(client)
-        elif member.client.role != client.role:
-            self._leave(member.client)
-            self._join(client)
-        member.client = client
-        role = self._roles[client.role]
-        role.weight_milli = client.weight_milli
-        role.priority = client.priority
+        self.tree.set_terms(role, terms)
+
+    def set_framework(self, client: Client) -> None:
+        """See Allocator."""
+        leaf = self._leaf(client.framework)
+        self._deactivate(leaf)
+        if leaf.client is not None and leaf.client.role != client.role:
+            self.tree.leave(leaf)
+        is_new = leaf.parent is None
+        leaf.client = client
+        if is_new:
+            self.tree.join(leaf, client.role)
+        if is_wanting(leaf):
+            self.tree.activate(leaf)
+            self.active[client.framework] = leaf
+            self.changed_frameworks[client.framework] = None
+        self._note_alone()
 
     def remove_framework(self, framework: str) -> None:
         """See Allocator."""
-        member = self._members.pop(framework, None)
-        if member is not None:
-            self._leave(member.client)
-            if not self._account(framework).quantities:
-                del self._accounts[framework]
+        leaf = self._leaves.get(framework)
+        if leaf is None or leaf.client is None:
+            return
+        self._deactivate(leaf)
+        self.tree.leave(leaf)
+        leaf.client = None
+        self._forget_if_empty(leaf)
+        self._note_alone()
 
-    def set_active(self, framework: str, active: bool) -> None:
-        """See Allocator."""
-        member = self._members.get(framework)
-        if member is not None:
-            member.active = active
+    def _note_alone(self) -> None:
+        # What was withheld from the last one because of its rivals may be granted to it now.
+        if len(self.active) == 1:
+            self.changed_frameworks.update(dict.fromkeys(self.active))
 
-    def set_demand(self, framework: str, task: Resources | None, count: int | None) -> None:
-        """See Allocator."""
-        member = self._members.get(framework)
-        if member is not None:
-            member.task = task
-            member.count = count
+    def _deactivate(self, leaf: Node) -> None:
+        self._least_need = None
+        self.changed_frameworks.pop(leaf.name, None)
+        self.sated.pop(leaf.name, None)
+        if self.active.pop(leaf.name, None) is not None:
+            self.tree.deactivate(leaf)
 
-    def _join(self, client: Client) -> None:
-        role = self._roles.setdefault(client.role, _Role())
-        account = self._account(client.framework)
-        role.members += 1
-        role.account.add(account.quantities)
-        role.account.charges += account.charges
+    def _leaf(self, framework: str) -> Node:
+        leaf = self._leaves.get(framework)
+        if leaf is None:
+            leaf = self._leaves[framework] = Node(framework, framework)
+        return leaf
 
-    def _leave(self, client: Client) -> None:
-        role = self._roles[client.role]
-        account = self._account(client.framework)
-        role.members -= 1
-        role.account.add(account.quantities, -1)
-        role.account.charges -= account.charges
-        if role.members == 0:
-            del self._roles[client.role]
-
-    def _account(self, framework: str) -> Account:
-        account = self._accounts.get(framework)
-        if account is None:
-            account = self._accounts[framework] = Account()
-        return account
+    def _forget_if_empty(self, leaf: Node) -> None:
+        # Nobody will ask for the account of one who neither is here nor holds anything.
+        if leaf.client is None and not leaf.quantities:
+            self._leaves.pop(leaf.name, None)
 
     # --- agents -----------------------------------------------------------------------------------
 
-    def add_agent(self, agent: str, total: Resources) -> None:
+    def set_agent(self, agent: str, total: Resources, offered: bool = True) -> None:
         """See Allocator."""
         state = self._agents.get(agent)
         if state is None:
-            self._agents[agent] = _Agent(total)
+            state = self._agents[agent] = Agent(agent, total, offered)
+            self._count_total(total, 1)
         else:
-            self._count_total(state.total, -1)
-            state.total = total
+            if total != state.total:
+                self._count_total(state.total, -1)
+                self._count_total(total, 1)
+                state.total = total
+                state.plain = total.is_plain()
+            state.offered = offered
             state.settle()
-        self._count_total(total, 1)
+        self._look_at(state)
 
     def remove_agent(self, agent: str) -> None:
         """See Allocator."""
         state = self._agents.pop(agent, None)
-        if state is not None:
-            self._count_total(state.total, -1)
-            for framework, resources in state.charges.items():
-                self._book(framework, resources, -1)
+        if state is None:
+            return
+        self._count_total(state.total, -1)
+        self.open.pop(agent, None)
+        self.changed_agents.pop(agent, None)
+        for framework, resources in state.charges.items():
+            self._book(framework, resources, -1)
 
     def _count_total(self, total: Resources, sign: int) -> None:
         for name, amount in total.quantities().items():
             self._total[name] = self._total.get(name, 0) + sign * amount
-        self._scale = None
+        self._total_changed = True
+
+    def _look_at(self, state: Agent) -> None:
+        """Put what is free on an agent before everyone at the next allocation."""
+        if state.offered and is_offerable(state.free):
+            self.open[state.name] = state
+            self.changed_agents[state.name] = None
+        else:
+            self.open.pop(state.name, None)
+            self.changed_agents.pop(state.name, None)
 
     # --- charges ----------------------------------------------------------------------------------
 
@@ -190,11 +176,10 @@ class Ledger:
             return
         state.charges[framework] = state.charges.get(framework, EMPTY) + resources
         state.free = state.free.without(resources)
-        self._book(framework, resources, 1)
-        self._account(framework).charges += 1
-        member = self._members.get(framework)
-        if member is not None:
-            self._roles[member.client.role].account.charges += 1
+        if state.name in self.open and not is_offerable(state.free):
+            del self.open[agent]
+            self.changed_agents.pop(agent, None)
+        self._book(framework, resources, 1, charges=1)
 
     def release(self, framework: str, agent: str, resources: Resources) -> None:
         """See Allocator."""
@@ -209,88 +194,95 @@ class Ledger:
         else:
             del state.charges[framework]
         state.settle()
+        self._look_at(state)
         self._book(framework, resources, -1)
 
-    def _book(self, framework: str, resources: Resources, sign: int) -> None:
-        quantities = resources.quantities()
-        self._account(framework).add(quantities, sign)
-        member = self._members.get(framework)
-        if member is not None:
-            self._roles[member.client.role].account.add(quantities, sign)
-        elif not self._accounts[framework].quantities:
-            # Nobody will ask for the account of one who neither is here nor holds anything.
-            del self._accounts[framework]
+    def _book(self, framework: str, resources: Resources, sign: int, charges: int = 0) -> None:
+        leaf = self._leaf(framework)
+        self.settle_total()
+        self.tree.book(leaf, resources.quantities(), sign, charges)
+        if sign < 0 and framework in self.sated:
+            # It had asked for no more than it got; now it may want another agent instead.
+            del self.sated[framework]
+            self.changed_frameworks[framework] = None
+        self._forget_if_empty(leaf)
 
     # --- what policies read -----------------------------------------------------------------------
 
-    def active_members(self) -> list[Member]:
-        """Frameworks that may be granted something now, in the order of their names."""
-        members = [m for m in self._members.values() if m.active and m.count != 0]
-        return sorted(members, key=lambda member: member.client.framework)
+    def settle_total(self) -> None:
+        """Let the tree know what the cluster has by now."""
+        if self._total_changed:
+            self._total_changed = False
+            self.tree.set_totals(self._total)
+
+    def least_need(self) -> Mapping[str, int]:
+        """What every next task of an active framework needs at the least, by name.
+
+        An agent with less of any has no room for anybody. Empty if one of them stated no size.
+        """
+        if self._least_need is None:
+            least: Mapping[str, int] | None = None
+            for leaf in self.active.values():
+                task = stated_task(leaf.client)
+                need = (task or EMPTY).quantities()
+                if least is None:
+                    least = need
+                else:
+                    least = {n: min(a, need[n]) for n, a in least.items() if n in need}
+            self._least_need = least or {}
+        return self._least_need
 
     def free(self, agent: str) -> Resources:
         """What nobody holds on an agent; nothing for an unknown one."""
         state = self._agents.get(agent)
         return EMPTY if state is None else state.free
 
-    def account(self, framework: str) -> Account:
-        """A copy of the account of a framework."""
-        account = self._accounts.get(framework)
-        return Account() if account is None else account.copy()
+    def is_offered(self, agent: str) -> bool:
+        """Whether what is free on the agent may be granted."""
+        state = self._agents.get(agent)
+        return state is not None and state.offered
 
-    def role_account(self, role: str) -> Account:
-        """A copy of the account of a role that has frameworks."""
-        return self._roles[role].account.copy()
+    def client(self, framework: str) -> Client | None:
+        """What was last set of a framework."""
+        leaf = self._leaves.get(framework)
+        return None if leaf is None else leaf.client
 
-    def weight_milli(self, role: str) -> int:
-        """The weight of a role that has frameworks."""
-        return self._roles[role].weight_milli
-
-    def priority(self, role: str) -> int:
-        """The priority of a role that has frameworks."""
-        return self._roles[role].priority
-
-    def scale(self) -> dict[str, int]:
-        """By name, the factor that turns thousandths into shares of one common denominator.
-
-        Shares of different resources compare as integers then, exactly.
-        """
-        if self._scale is None:
-            totals = {name: amount for name, amount in self._total.items() if amount > 0}
-            common = math.lcm(*totals.values())
-            self._scale = {name: common // amount for name, amount in totals.items()}
-        return self._scale
+    def charged(self, framework: str) -> dict[str, int]:
+        """What a framework holds, in thousandths by name."""
+        leaf = self._leaves.get(framework)
+        return {} if leaf is None else dict(leaf.quantities)
 
     def check(self) -> None:
         """Recompute every sum from the charges. Raises InvariantBroken where one is wrong."""
-        held: dict[str, Account] = {}
+        held: dict[str, Node] = {}
         total: dict[str, int] = {}
-        for agent, state in self._agents.items():
+        for name, state in self._agents.items():
             free = state.total
             for framework, resources in state.charges.items():
                 free = free.without(resources)
-                held.setdefault(framework, Account()).add(resources.quantities())
-            require(free == state.free, f"the free resources of {agent} are wrong")
-            for name, amount in state.total.quantities().items():
-                total[name] = total.get(name, 0) + amount
+                held.setdefault(framework, Node(framework)).add(resources.quantities())
+            require(free == state.free, f"the free resources of {name} are wrong")
+            is_open = state.offered and is_offerable(free)
+            require((name in self.open) == is_open, f"{name} is not open as it should be")
+            for resource, amount in state.total.quantities().items():
+                total[resource] = total.get(resource, 0) + amount
         require(total == {n: a for n, a in self._total.items() if a}, "the cluster total is wrong")
-        roles: dict[str, Account] = {name: Account() for name in self._roles}
-        for framework, account in self._accounts.items():
-            mine = held.pop(framework, Account())
-            require(mine.quantities == account.quantities, f"the sum of {framework} is wrong")
-            member = self._members.get(framework)
-            if member is not None:
-                roles[member.client.role].add(mine.quantities)
-        lost = [framework for framework, account in held.items() if account.quantities]
+        for framework, leaf in self._leaves.items():
+            mine = held.pop(framework, Node(framework))
+            require(mine.quantities == leaf.quantities, f"the sum of {framework} is wrong")
+            require((framework in self.active) == is_wanting(leaf), f"{framework} is not active")
+        lost = [framework for framework, node in held.items() if node.quantities]
         require(not lost, "a framework holds something and has no account")
-        for name, role in self._roles.items():
-            require(roles[name].quantities == role.account.quantities, f"role {name} is wrong")
+        require(all(a in self.open for a in self.changed_agents), "a closed agent is looked at")
+        require(all(f in self.active for f in self.changed_frameworks), "an idle one is looked at")
+        self.settle_total()
+        self.tree.check()
 
 
-def dominant(quantities: dict[str, int], scale: dict[str, int]) -> int:
-    """The dominant share over a common denominator: the largest share of any one resource.
+def stated_task(client: Client | None) -> Resources | None:
+    """The size of a framework's next task; None if it stated none.
 
-    Names of which the cluster has nothing do not count (Ghodsi et al., "Dominant Resource
-    Fairness", NSDI 2011).
+    A task too small for an offer says nothing about how large an offer should be.
     """
-    return max((amount * scale.get(name, 0) for name, amount in quantities.items()), default=0)
+    task = None if client is None else client.task
+    return task if task and is_offerable(task) else None

@@ -1,23 +1,21 @@
-"""Strict priority between roles, dominant-resource fairness among those of equal priority.
+"""Strict priority between roles and between the frameworks of a role, fairness among equals.
 
-A lower role gets what every higher active framework refuses or cannot use: resources of an agent
-that it filtered, or that its next task does not fit into. Nothing is ever taken back from a running
-task, so a higher role that wakes up waits for tasks to end. Source: the strict-priority module of
-Hindman et al., "Mesos", NSDI 2011; Apache Mesos itself does not ship it.
+A lower one gets what every higher active framework refuses or has no task for: an agent that it
+filtered, or that its next task does not fit into. The priority of a role counts among the roles
+beside it in the tree. Nothing is ever taken back from a running task, so a higher role that wakes
+up waits for tasks to end. Source: the strict-priority module of Hindman et al., "Mesos", NSDI 2011;
+Apache Mesos itself does not ship it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mesosctl.allocation.drf import DrfAllocator
-from mesosctl.allocation.ledger import Member
 
 
 class PriorityAllocator(DrfAllocator):
-    """Higher numbers go first (see Allocator for the methods)."""
+    """Higher numbers go first, shares decide between equal ones (see Allocator)."""
 
-    def _tiers(self, members: list[Member]) -> list[list[Member]]:
-        """One tier per priority, the highest first."""
-        tiers: dict[int, list[Member]] = {}
-        for member in members:
-            tiers.setdefault(self.priority(member.client.role), []).append(member)
-        return [tiers[priority] for priority in sorted(tiers, reverse=True)]
+    def __init__(self, excluded: Iterable[str] = ()) -> None:
+        super().__init__(excluded, by_priority=True)

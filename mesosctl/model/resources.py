@@ -14,15 +14,13 @@ The fixed-point rules are those of Apache Mesos (docs/attributes-resources.md, v
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from mesosctl.errors import UsageError
 from mesosctl.model import values as v
 from mesosctl.model.values import AMOUNT_MAX, MILLI, Ranges, Value, format_value
 
 MIB = 1024 * 1024
-_SIZES = ("mem", "disk")
-_HINT = "write name:value;name:value, e.g. cpus:4;mem:4096;disk:10G;ports:[31000-32000]"
 
 
 class Resources:
@@ -32,12 +30,15 @@ class Resources:
     `sum_scalars`, because two agents may both have port 31000 or mean different things by a name.
     """
 
-    __slots__ = ("_hash", "_values")
+    __slots__ = ("_hash", "_quantities", "_values")
     _values: dict[str, Value]
+    # Computed when first asked for: allocations ask often.
+    _quantities: dict[str, int] | None
     _hash: int | None
 
     def __init__(self) -> None:
         self._values = {}
+        self._quantities = None
         self._hash = None
 
     # --- making one -------------------------------------------------------------------------------
@@ -47,6 +48,7 @@ class Resources:
         """Take over a dict that holds neither zero nor empty values."""
         bag = cls.__new__(cls)
         bag._values = values
+        bag._quantities = None
         bag._hash = None
         return bag
 
@@ -88,7 +90,7 @@ class Resources:
         names are summed. Raises UsageError.
         """
         values: dict[str, Value] = {}
-        for key, value in _entries(text):
+        for key, value in v.entries(text):
             have = values.get(key)
             if have is not None and not v.same_kind(have, value):
                 raise UsageError(
@@ -158,19 +160,18 @@ class Resources:
 
     def scalar(self, name: str) -> int:
         """Thousandths of `name` over all roles; 0 if there is none or it is no scalar."""
-        total = 0
-        for key, value in self._values.items():
-            if isinstance(value, int) and (key == name or v.name_of(key) == name):
-                total += value
-        return total
+        return self.quantities().get(name, 0)
 
-    def quantities(self) -> dict[str, int]:
-        """Thousandths by name over all roles, scalars only. The dict is the caller's."""
-        sums: dict[str, int] = {}
-        for key, value in self._values.items():
-            if isinstance(value, int):
-                name = v.name_of(key)
-                sums[name] = sums.get(name, 0) + value
+    def quantities(self) -> Mapping[str, int]:
+        """Thousandths by name over all roles, scalars only."""
+        sums = self._quantities
+        if sums is None:
+            sums = {}
+            for key, value in self._values.items():
+                if isinstance(value, int):
+                    name = v.name_of(key) if "(" in key else key
+                    sums[name] = sums.get(name, 0) + value
+            self._quantities = sums
         return sums
 
     @property
@@ -213,6 +214,10 @@ class Resources:
     def _is_scalar(self) -> bool:
         return all(isinstance(value, int) for value in self._values.values())
 
+    def is_plain_scalar(self) -> bool:
+        """Whether it holds nothing but scalars that are reserved to no role."""
+        return all(isinstance(x, int) and "(" not in k for k, x in self._values.items())
+
     # --- algebra ----------------------------------------------------------------------------------
 
     def __add__(self, other: Resources) -> Resources:
@@ -247,7 +252,12 @@ class Resources:
         """Whether `other` is a part of this bag, role by role."""
         for key, value in other._values.items():
             have = self._values.get(key)
-            if have is None or not v.contains(have, value):
+            if have is None:
+                return False
+            if type(have) is int and type(value) is int:
+                if have < value:
+                    return False
+            elif not v.contains(have, value):
                 return False
         return True
 
@@ -278,6 +288,10 @@ class Resources:
 
     # --- roles ------------------------------------------------------------------------------------
 
+    def is_plain(self) -> bool:
+        """Whether nothing of it is reserved to a role."""
+        return not any("(" in key for key in self._values)
+
     def unreserved(self) -> Resources:
         """The part that is reserved to no role."""
         return self._make({k: x for k, x in self._values.items() if "(" not in k})
@@ -288,9 +302,14 @@ class Resources:
         return self._make({k: x for k, x in self._values.items() if k.endswith(mine)})
 
     def allocatable_to(self, role: str) -> Resources:
-        """What `role` may use: what is unreserved and what is reserved to it."""
-        mine = f"({role})"
-        values = {k: x for k, x in self._values.items() if "(" not in k or k.endswith(mine)}
+        """What `role` may use: what is unreserved, or reserved to it or to a role above it."""
+        if self.is_plain():
+            return self
+        values = {
+            key: value
+            for key, value in self._values.items()
+            if "(" not in key or v.is_within(role, v.role_of(key))
+        }
         return self if len(values) == len(self._values) else self._make(values)
 
     def take(self, request: Resources) -> Resources | None:
@@ -346,7 +365,7 @@ def mentioned(text: str) -> tuple[str, ...]:
 
     What is mentioned is not detected on the host: `gpus:0` hides the GPUs.
     """
-    return tuple(dict.fromkeys(v.name_of(key) for key, _value in _entries(text)))
+    return tuple(dict.fromkeys(v.name_of(key) for key, _value in v.entries(text)))
 
 
 # --- checked values -------------------------------------------------------------------------------
@@ -365,33 +384,3 @@ def _checked_from_wire(key: str, raw: object) -> Value:
     if fault:
         raise ValueError(f"{key} {fault}")
     return value
-
-
-def _entries(text: str) -> Iterator[tuple[str, Value]]:
-    """The entries of a resource text one by one. A `;` after the last one is tolerated."""
-    entries = text.split(";")
-    if len(entries) > 1 and not entries[-1].strip():
-        entries.pop()
-    for entry in entries:
-        key, colon, rest = (part.strip() for part in entry.partition(":"))
-        if not entry.strip():
-            raise UsageError("resources: an entry is blank", _HINT)
-        if not colon or not rest:
-            raise UsageError(f"resources: {v.shown(entry.strip())} has no value", _HINT)
-        key = _parse_key(key)
-        value = v.parse_value(key, rest, v.name_of(key) in _SIZES)
-        fault = v.fault_of(key, value)
-        if fault:
-            raise UsageError(f"{key}: {v.shown(rest)}: {v.name_of(key)} {fault}", _HINT)
-        yield key, value
-
-
-def _parse_key(text: str) -> str:
-    """`name` or `name(role)`; blanks may stand around the brackets, and `(*)` means no role."""
-    name, bracket, rest = (part.strip() for part in text.partition("("))
-    role = rest[:-1].strip() if rest.endswith(")") else ""
-    key = name if not bracket or role == "*" else f"{name}({role})"
-    if not v.is_key(key):
-        hint = "write name or name(role)"
-        raise UsageError(f"resources: {v.shown(text)} is not a resource name", hint)
-    return key

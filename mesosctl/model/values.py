@@ -14,7 +14,7 @@ raise UsageError, functions that read the wire raise ValueError.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
 from mesosctl.errors import UsageError
@@ -29,8 +29,10 @@ AMOUNT_MAX = 2**53
 PORT_MAX = 65_535
 # The names that have a meaning here; all others are whatever their shape says.
 SCALARS = ("cpus", "gpus", "mem", "disk")
+SIZES = ("mem", "disk")
 _RANK = {name: rank for rank, name in enumerate((*SCALARS, "ports"))}
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_ENTRIES_HINT = "write name:value;name:value, e.g. cpus:4;mem:4096;disk:10G;ports:[31000-32000]"
 RANGES_HINT = "write [first-last], e.g. [31000-32000]"
 # How many KiB a suffix stands for.
 _SUFFIX_KIB = {"k": 1, "m": 1024, "g": 1024**2, "t": 1024**3}
@@ -143,6 +145,36 @@ def _refuse(name: str, text: str, why: str, hint: str) -> NoReturn:
     raise UsageError(f"{name}: {shown(text)} {why}", hint)
 
 
+def entries(text: str) -> Iterator[tuple[str, Value]]:
+    """The entries of a resource text one by one. A `;` after the last one is tolerated."""
+    entries = text.split(";")
+    if len(entries) > 1 and not entries[-1].strip():
+        entries.pop()
+    for entry in entries:
+        key, colon, rest = (part.strip() for part in entry.partition(":"))
+        if not entry.strip():
+            raise UsageError("resources: an entry is blank", _ENTRIES_HINT)
+        if not colon or not rest:
+            raise UsageError(f"resources: {shown(entry.strip())} has no value", _ENTRIES_HINT)
+        key = _parse_key(key)
+        value = parse_value(key, rest, name_of(key) in SIZES)
+        fault = fault_of(key, value)
+        if fault:
+            raise UsageError(f"{key}: {shown(rest)}: {name_of(key)} {fault}", _ENTRIES_HINT)
+        yield key, value
+
+
+def _parse_key(text: str) -> str:
+    """`name` or `name(role)`; blanks may stand around the brackets, and `(*)` means no role."""
+    name, bracket, rest = (part.strip() for part in text.partition("("))
+    role = rest[:-1].strip() if rest.endswith(")") else ""
+    key = name if not bracket or role == "*" else f"{name}({role})"
+    if not is_key(key):
+        hint = "write name or name(role)"
+        raise UsageError(f"resources: {shown(text)} is not a resource name", hint)
+    return key
+
+
 # --- wire -----------------------------------------------------------------------------------------
 
 
@@ -194,6 +226,16 @@ def value_to_wire(value: Value) -> int | list[list[int]] | list[str]:
 def name_of(key: str) -> str:
     """The name in a key `name` or `name(role)`."""
     return key.partition("(")[0]
+
+
+def role_of(key: str) -> str:
+    """The role in a key `name(role)`; empty for a plain name."""
+    return key.partition("(")[2][:-1]
+
+
+def is_within(role: str, ancestor: str) -> bool:
+    """Whether `role` is `ancestor` or below it in the tree of roles: `eng/backend` in `eng`."""
+    return role == ancestor or role.startswith(ancestor + "/")
 
 
 def key_order(key: str) -> tuple[int, str, str]:

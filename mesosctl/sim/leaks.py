@@ -76,8 +76,7 @@ def _master(cluster: Cluster) -> None:
         require(owner is not None and owner.peer == peer, f"I6: {peer} is the peer of nobody")
         require(peer in state.sessions, f"I6: framework {framework_id} has no session")
     if isinstance(state.allocator, Ledger):
-        members = [member.client.framework for member in state.allocator.active_members()]
-        strays = [name for name in members if name not in state.frameworks]
+        strays = [name for name in state.allocator.active if name not in state.frameworks]
         _none("the allocator", "frameworks that are gone", strays)
     now_s = cluster.world.now.mono
     gone_filters = [f for f in state.filters.listing(now_s) if f.framework not in state.frameworks]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 
 from mesosctl.allocation.base import Allocator, Grant, Refuses
@@ -26,15 +24,15 @@ class TestPriority(AllocatorContract):
 class Twice(DrfAllocator):
     """A planted fault: what is granted is granted again."""
 
-    def allocate(self, agents: Sequence[str], refuses: Refuses) -> list[Grant]:
-        return super().allocate(agents, refuses) * 2
+    def allocate(self, refuses: Refuses) -> list[Grant]:
+        return super().allocate(refuses) * 2
 
 
 class Deaf(DrfAllocator):
     """A planted fault: refusals are not heard."""
 
-    def allocate(self, agents: Sequence[str], refuses: Refuses) -> list[Grant]:
-        return super().allocate(agents, lambda _framework, _agent, _resources: False)
+    def allocate(self, refuses: Refuses) -> list[Grant]:
+        return super().allocate(lambda _framework, _agent, _resources: False)
 
 
 class Forgetful(DrfAllocator):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesosctl.allocation.base import Client, Grant
+from mesosctl.allocation.base import Client, Grant, RoleTerms
 from mesosctl.allocation.drf import DrfAllocator
 from mesosctl.errors import InvariantBroken
 from mesosctl.model.resources import EMPTY, Resources
@@ -26,15 +27,28 @@ def cluster(*texts: str) -> DrfAllocator:
     """Agents a0, a1, … with these resources."""
     allocator = DrfAllocator()
     for index, text in enumerate(texts):
-        allocator.add_agent(f"a{index}", Resources.parse(text))
+        allocator.set_agent(f"a{index}", Resources.parse(text))
     return allocator
 
 
 def enter(allocator: DrfAllocator, *clients: Client, task: Resources | None = None) -> None:
     """Enter frameworks with endless queues of equal tasks."""
     for client in clients:
-        allocator.add_framework(client)
-        allocator.set_demand(client.framework, task, None)
+        allocator.set_framework(replace(client, task=task))
+
+
+def demand(allocator: DrfAllocator, name: str, task: Resources | None, count: int | None) -> None:
+    """Let a framework state what it wants."""
+    client = allocator.client(name)
+    assert client is not None
+    allocator.set_framework(replace(client, task=task, count=count))
+
+
+def show(allocator: DrfAllocator, name: str, *, active: bool) -> None:
+    """Let a framework suppress or revive."""
+    client = allocator.client(name)
+    assert client is not None
+    allocator.set_framework(replace(client, active=active))
 
 
 def by_framework(grants: list[Grant]) -> dict[str, Resources]:
@@ -61,7 +75,7 @@ def test_the_papers_example_in_one_pass() -> None:
     # A's task is 4/18 = 2/9 of the memory, B's 3/9 = 1/3 of the CPUs. Lowest first, A on a tie:
     # A 2/9, B 3/9, A 4/9, B 6/9, A 6/9; then 0 CPUs and 18 - 12 - 2 = 4 GB are left. Both are at
     # 2/3; B was charged 2 times and A 3 times, so the rest is put before B: 4/18 is at most 1/3.
-    assert by_framework(allocator.allocate(["a0"], nobody)) == {
+    assert by_framework(allocator.allocate(nobody)) == {
         "A": Resources.parse("cpus:3;mem:12G"),
         "B": Resources.parse("cpus:6;mem:6G"),
     }
@@ -77,7 +91,7 @@ def test_the_papers_example_one_task_at_a_time() -> None:
     def refuses(framework: str, _agent: str, resources: Resources) -> bool:
         return not resources.contains(tasks[framework])
 
-    while grants := allocator.allocate(["a0"], refuses):
+    while grants := allocator.allocate(refuses):
         assert len(grants) == 1
         order += grants[0].framework
         allocator.charge(grants[0].framework, "a0", tasks[grants[0].framework])
@@ -92,19 +106,22 @@ def test_the_papers_example_one_task_at_a_time() -> None:
 def test_weights_two_to_one() -> None:
     """A role of weight 2 gets twice as much of 9 slots: 6/2 = 3/1."""
     allocator = cluster("cpus:9;mem:9G")
-    enter(allocator, Client("f", "gold", weight_milli=2000), Client("g", "tin"), task=SLOT)
-    found = by_framework(allocator.allocate(["a0"], nobody))
+    allocator.set_role("gold", RoleTerms(2000))
+    enter(allocator, Client("f", "gold"), Client("g", "tin"), task=SLOT)
+    found = by_framework(allocator.allocate(nobody))
     assert found == {"f": SLOT.times(6), "g": SLOT.times(3)}
 
 
 def test_weights_below_one_and_changed_later() -> None:
     """Weights are thousandths: 0.5 against 1.5 is 1:3; a role follows what was said last."""
     allocator = cluster("cpus:8;mem:8G")
-    enter(allocator, Client("f", "x", weight_milli=500), Client("g", "y", 1500), task=SLOT)
-    found = by_framework(allocator.allocate(["a0"], nobody))
+    enter(allocator, Client("f", "x"), Client("g", "y"), task=SLOT)
+    allocator.set_role("x", RoleTerms(500))
+    allocator.set_role("y", RoleTerms(1500))
+    found = by_framework(allocator.allocate(nobody))
     assert found == {"f": SLOT.times(2), "g": SLOT.times(6)}
-    allocator.add_framework(Client("f", "x", weight_milli=1500))
-    found = by_framework(allocator.allocate(["a0"], nobody))
+    allocator.set_role("x", RoleTerms(1500))
+    found = by_framework(allocator.allocate(nobody))
     assert found == {"f": SLOT.times(4), "g": SLOT.times(4)}
 
 
@@ -112,7 +129,7 @@ def test_roles_share_first_then_their_frameworks() -> None:
     """A role with three frameworks gets no more than a role with one."""
     allocator = cluster("cpus:12;mem:12G")
     enter(allocator, *(Client(name, "many") for name in "abc"), Client("d", "one"), task=SLOT)
-    found = by_framework(allocator.allocate(["a0"], nobody))
+    found = by_framework(allocator.allocate(nobody))
     assert {name: bag.cpus_milli for name, bag in found.items()} == {
         "a": 2000,
         "b": 2000,
@@ -126,9 +143,9 @@ def test_an_inactive_framework_is_skipped_but_counts_for_its_role() -> None:
     allocator = cluster("cpus:8;mem:8G")
     enter(allocator, Client("f", "x"), Client("sleeper", "x"), Client("g", "y"), task=SLOT)
     allocator.charge("sleeper", "a0", SLOT.times(2))
-    allocator.set_active("sleeper", False)
+    show(allocator, "sleeper", active=False)
     # x starts at 2/8, y at 0: y takes 2, then the 4 slots left alternate.
-    found = by_framework(allocator.allocate(["a0"], nobody))
+    found = by_framework(allocator.allocate(nobody))
     assert found == {"f": SLOT.times(2), "g": SLOT.times(4)}
 
 
@@ -137,9 +154,9 @@ def test_a_framework_that_changes_its_role_takes_its_charges_along() -> None:
     allocator = cluster("cpus:4;mem:4G")
     enter(allocator, Client("f", "x"), Client("g", "y"), task=SLOT)
     allocator.charge("f", "a0", SLOT.times(2))
-    allocator.add_framework(Client("f", "z"))
+    allocator.set_framework(Client("f", "z"))
     allocator.check()
-    assert by_framework(allocator.allocate(["a0"], nobody)) == {"g": SLOT.times(2)}
+    assert by_framework(allocator.allocate(nobody)) == {"g": SLOT.times(2)}
 
 
 def test_ties_go_round() -> None:
@@ -148,7 +165,7 @@ def test_ties_go_round() -> None:
     enter(allocator, Client("f", "*"), Client("g", "*"))
     order = ""
     for _ in range(4):
-        grant = allocator.allocate(["a0"], nobody)[0]
+        grant = allocator.allocate(nobody)[0]
         order += grant.framework
         allocator.charge(grant.framework, "a0", grant.resources)
         allocator.release(grant.framework, "a0", grant.resources)
@@ -160,7 +177,7 @@ def test_shares_are_of_all_agents_not_of_the_candidates() -> None:
     allocator = cluster("cpus:4;mem:4G", "cpus:4;mem:4G")
     enter(allocator, Client("f", "*"), Client("g", "*"), task=SLOT)
     allocator.charge("f", "a0", SLOT.times(4))
-    assert by_framework(allocator.allocate(["a1"], nobody)) == {"g": SLOT.times(4)}
+    assert by_framework(allocator.allocate(nobody)) == {"g": SLOT.times(4)}
 
 
 # --- the size of grants ---------------------------------------------------------------------------
@@ -171,7 +188,7 @@ def test_without_sizes_agents_go_whole_in_turn() -> None:
     node = "cpus:4;mem:4G;ports:[1-9]"
     allocator = cluster(node, node)
     enter(allocator, Client("f", "*"), Client("g", "*"))
-    assert allocator.allocate(["a0", "a1"], nobody) == [
+    assert allocator.allocate(nobody) == [
         Grant("f", "*", "a0", Resources.parse(node)),
         Grant("g", "*", "a1", Resources.parse(node)),
     ]
@@ -181,15 +198,15 @@ def test_a_stated_count_bounds_what_is_taken_from_others() -> None:
     """Three tasks wait, so three pieces; the other, endless one gets the rest."""
     allocator = cluster("cpus:10;mem:10G")
     enter(allocator, Client("f", "*"), Client("g", "*"), task=SLOT)
-    allocator.set_demand("f", SLOT, 3)
-    found = by_framework(allocator.allocate(["a0"], nobody))
+    demand(allocator, "f", SLOT, 3)
+    found = by_framework(allocator.allocate(nobody))
     assert found == {"f": SLOT.times(3), "g": SLOT.times(7)}
-    allocator.set_demand("g", SLOT, 2)
-    found = by_framework(allocator.allocate(["a0"], nobody))
+    demand(allocator, "g", SLOT, 2)
+    found = by_framework(allocator.allocate(nobody))
     assert found == {"f": SLOT.times(3), "g": SLOT.times(2)}
-    allocator.set_demand("g", SLOT, 0)
+    demand(allocator, "g", SLOT, 0)
     # Alone again: coarse.
-    assert by_framework(allocator.allocate(["a0"], nobody)) == {"f": SLOT.times(10)}
+    assert by_framework(allocator.allocate(nobody)) == {"f": SLOT.times(10)}
 
 
 def test_an_agent_too_small_for_one_goes_to_the_other() -> None:
@@ -197,7 +214,7 @@ def test_an_agent_too_small_for_one_goes_to_the_other() -> None:
     allocator = cluster("cpus:2;mem:2G", "cpus:8;mem:8G")
     enter(allocator, Client("big", "*"), task=SLOT.times(4))
     enter(allocator, Client("small", "*"), task=SLOT)
-    grants = allocator.allocate(["a0", "a1"], nobody)
+    grants = allocator.allocate(nobody)
     # small has a0, 2/10, at once; on a1 big goes first (0 -> 4/10), small takes 2 -> 4/10, and
     # takes turns with big, of whose tasks none fits any more: small takes the last 2 as well.
     assert {(g.framework, g.agent): g.resources for g in grants} == {
@@ -211,16 +228,18 @@ def test_what_fits_nobodys_task_is_still_offered() -> None:
     """The task behind the next one may be smaller; but nobody gets ahead by more than one task."""
     allocator = cluster("cpus:3;mem:64G", "cpus:5;mem:5G")
     enter(allocator, Client("f", "*"), Client("g", "*"), task=SLOT.times(4))
-    grants = allocator.allocate(["a0", "a1"], nobody)
+    grants = allocator.allocate(nobody)
     # f's task fits on a1 only (and g's does not any more): 4/8 of the CPUs. The rest of a1 is less
     # than a task and goes to g. The rest of a0 is 64 of 69 GB, more than the 4/8 of one task.
     assert grants == [
         Grant("f", "*", "a1", SLOT.times(4)),
         Grant("g", "*", "a1", SLOT),
     ]
-    allocator.set_active("f", False)
-    alone = allocator.allocate(["a0"], nobody)
-    assert alone == [Grant("g", "*", "a0", Resources.parse("cpus:3;mem:64G"))]
+    show(allocator, "f", active=False)
+    assert sorted(allocator.allocate(nobody), key=lambda grant: grant.agent) == [
+        Grant("g", "*", "a0", Resources.parse("cpus:3;mem:64G")),
+        Grant("g", "*", "a1", SLOT.times(5)),
+    ]
 
 
 def test_a_rest_does_not_go_to_one_because_its_rival_declined_it() -> None:
@@ -231,18 +250,18 @@ def test_a_rest_does_not_go_to_one_because_its_rival_declined_it() -> None:
     def declined_by_f(framework: str, _agent: str, resources: Resources) -> bool:
         return framework == "f" and not resources.scalar("cpus")
 
-    grants = allocator.allocate(["a0"], nobody)
+    grants = allocator.allocate(nobody)
     assert by_framework(grants) == {"f": SLOT, "g": SLOT}
     settle(allocator, grants)
     # 62 of 64 GB would put g 31/32 ahead, and one task is 1/2.
-    assert allocator.allocate(["a0"], declined_by_f) == []
+    assert allocator.allocate(declined_by_f) == []
 
 
 def test_ports_go_to_one_who_was_granted_something() -> None:
     """Ports cost no share and are of no use without a CPU."""
     allocator = cluster("cpus:2;mem:2G;ports:[1-9];ports(ads):[10-19]")
     enter(allocator, Client("f", "*"), Client("g", "ads"), task=SLOT)
-    found = by_framework(allocator.allocate(["a0"], nobody))
+    found = by_framework(allocator.allocate(nobody))
     # Equal shares and counts; the role * sorts before ads.
     assert found == {"f": SLOT + Resources.parse("ports:[1-9]"), "g": SLOT}
 
@@ -251,7 +270,7 @@ def test_reserved_resources_go_to_their_role_and_first() -> None:
     """What others cannot use is used before what they can."""
     allocator = cluster("cpus:2;mem:2G;cpus(ads):2;mem(ads):2G")
     enter(allocator, Client("f", "*"), Client("g", "ads"), task=SLOT)
-    found = by_framework(allocator.allocate(["a0"], nobody))
+    found = by_framework(allocator.allocate(nobody))
     assert found == {"f": SLOT.times(2), "g": Resources.parse("cpus(ads):2;mem(ads):2G")}
 
 
@@ -259,14 +278,14 @@ def test_a_tiny_task_says_nothing_about_offers() -> None:
     """A piece below the smallest offer would never be granted."""
     allocator = cluster("cpus:2;mem:2G")
     enter(allocator, Client("f", "*"), Client("g", "*"), task=Resources.parse("cpus:0.001;mem:1"))
-    assert by_framework(allocator.allocate(["a0"], nobody)) == {"f": SLOT.times(2)}
+    assert by_framework(allocator.allocate(nobody)) == {"f": SLOT.times(2)}
 
 
 def test_crumbs_are_not_offered() -> None:
     """Less than 0.01 CPUs and less than 32 MiB stay where they are."""
     allocator = cluster("cpus:0.009;mem:31;disk:999", "cpus:0.01", "mem:32")
     enter(allocator, Client("f", "*"))
-    assert [g.agent for g in allocator.allocate(["a0", "a1", "a2", "unknown"], nobody)] == [
+    assert [g.agent for g in allocator.allocate(nobody)] == [
         "a1",
         "a2",
     ]
@@ -283,19 +302,19 @@ def test_a_piece_may_be_refused_where_the_whole_was_not() -> None:
     def refuses(framework: str, _agent: str, resources: Resources) -> bool:
         return framework == "f" and SLOT.times(2).contains(resources)
 
-    assert by_framework(allocator.allocate(["a0"], refuses)) == {"g": SLOT.times(4)}
+    assert by_framework(allocator.allocate(refuses)) == {"g": SLOT.times(4)}
 
 
 def test_a_grant_taken_back_returns_its_count() -> None:
     """What was refused on one agent is still wanted on another."""
     allocator = cluster("cpus:2;mem:2G", "cpus:2;mem:2G")
     enter(allocator, Client("f", "*"), Client("g", "*"), task=SLOT)
-    allocator.set_demand("f", SLOT, 1)
+    demand(allocator, "f", SLOT, 1)
 
     def refuses(framework: str, agent: str, resources: Resources) -> bool:
         return (framework, agent) == ("f", "a0") and SLOT.contains(resources)
 
-    found = {(g.framework, g.agent): g.resources for g in allocator.allocate(["a0", "a1"], refuses)}
+    found = {(g.framework, g.agent): g.resources for g in allocator.allocate(refuses)}
     assert ("f", "a0") not in found
     assert found["g", "a0"] == SLOT.times(2)
     assert sum(bag.cpus_milli for bag in found.values()) == 4000
@@ -310,12 +329,11 @@ def run_waves(slots: list[int], waves: list[list[int]]) -> None:
     A wave lists which of the running tasks end in the same pass (as positions, modulo).
     """
     allocator = cluster(*(f"cpus:{n};mem:{n}G" for n in slots))
-    agents = [f"a{index}" for index in range(len(slots))]
     enter(allocator, Client("f", "*"), task=SLOT)
     running: list[tuple[str, str, int]] = []
 
     def launch(wave: int) -> None:
-        grants = allocator.allocate(agents, nobody)
+        grants = allocator.allocate(nobody)
         settle(allocator, grants)
         for grant in grants:
             count = grant.resources.count_fitting(SLOT)
@@ -342,7 +360,7 @@ def test_a_simultaneous_end_keeps_the_one_task_bound() -> None:
     run_waves([4, 3], [[0] * 7, [0] * 7, [1, 2, 3]])
     allocator = cluster("cpus:7;mem:7G")
     enter(allocator, Client("f", "*"), Client("g", "*"), task=SLOT)
-    sizes = [grant.resources.cpus_milli for grant in allocator.allocate(["a0"], nobody)]
+    sizes = [grant.resources.cpus_milli for grant in allocator.allocate(nobody)]
     assert sorted(sizes) == [3000, 4000]
 
 
@@ -368,7 +386,7 @@ def test_dominant_shares_differ_by_one_task_at_the_most(
     for index, (cpus, mem) in enumerate(shapes):
         tasks[f"f{index}"] = Resources.scalars(cpus=cpus, mem=mem * GB)
         enter(allocator, Client(f"f{index}", "*"), task=tasks[f"f{index}"])
-    grants = by_framework(allocator.allocate(["a0"], nobody))
+    grants = by_framework(allocator.allocate(nobody))
     counts = {name: grants.get(name, EMPTY).count_fitting(task) for name, task in tasks.items()}
     steps = {name: Fraction(max(s), size) for name, s in zip(tasks, shapes, strict=True)}
     shares = {name: counts[name] * steps[name] for name in tasks}
@@ -388,19 +406,20 @@ def test_dominant_shares_differ_by_one_task_at_the_most(
 def test_the_order_of_entering_does_not_matter(names: list[str], agents: list[str]) -> None:
     """A master that restarts learns of frameworks and agents in another order."""
     clients = {
-        "f": Client("f", "x", 2000),
+        "f": Client("f", "x"),
         "g": Client("g", "y"),
         "h": Client("h", "y"),
     }
 
     def grants(names: list[str], agents: list[str]) -> list[Grant]:
         allocator = DrfAllocator()
+        allocator.set_role("x", RoleTerms(2000))
         for index, agent in enumerate(agents):
-            allocator.add_agent(agent, Resources.parse("cpus:5;mem:7G"))
+            allocator.set_agent(agent, Resources.parse("cpus:5;mem:7G"))
             if index == 0:
                 enter(allocator, *(clients[name] for name in names), task=SLOT)
         allocator.charge("g", "a1", SLOT)
-        return allocator.allocate(["a0", "a1", "a2"], nobody)
+        return allocator.allocate(nobody)
 
     assert grants(names, agents) == grants(["f", "g", "h"], ["a0", "a1", "a2"])
 
@@ -428,7 +447,7 @@ def test_a_caller_that_contradicts_itself_is_stopped() -> None:
     with pytest.raises(InvariantBroken):
         allocator.charge("f", "nowhere", SLOT)
     with pytest.raises(InvariantBroken):
-        allocator.add_framework(Client("f", "*", weight_milli=0))
+        allocator.set_role("*", RoleTerms(weight_milli=0))
 
 
 def test_check_finds_a_wrong_sum() -> None:

@@ -8,7 +8,7 @@ from mesosctl.core.machine import Effect, Log, Now
 from mesosctl.core.master import draining, registry
 from mesosctl.core.master.frameworks import recover_framework
 from mesosctl.core.master.maintenance import finish_gone, gone_refusal
-from mesosctl.core.master.offering import offers_of, rescind
+from mesosctl.core.master.offering import rescind
 from mesosctl.core.master.pruning import forget_surplus
 from mesosctl.core.master.registry import AgentEntry, Mode
 from mesosctl.core.master.state import AgentRecord, MasterState, TaskRecord
@@ -65,13 +65,12 @@ def on_register(state: MasterState, peer: str, message: RegisterAgent, now: Now)
     elif agent.peer:
         state.agent_of_peer.pop(agent.peer, None)
         effects += state.sessions.reset(agent.peer, "replaced")
-    effects += rescind(state, offers_of(state, agent=agent_id))
+    effects += rescind(state, list(agent.offers))
     agent.info, agent.peer, agent.registered_wall = info, peer, now.wall
     agent.incarnation = incarnation
     state.agent_of_peer[peer] = agent_id
-    state.allocator.add_agent(agent_id, info.total)
     state.filters.drop_agent(agent_id)
-    state.allocation_wanted = True
+    state.show_agent(agent_id)
     effects += state.send(peer, AgentRegistered(agent_id, HEARTBEAT_S, len(state.agents)))
     effects += _take_over(state, agent, message, now)
     effects += returned(state, agent)
@@ -196,6 +195,7 @@ def on_agent_away(state: MasterState, agent_id: AgentId, since: float, now: Now)
     agent = state.agents[agent_id]
     state.agent_of_peer.pop(agent.peer, None)
     agent.peer = ""
+    state.show_agent(agent_id)
     left(state, agent, since)
     unanswered = [key for key, asked in state.admissions.items() if asked[2] == agent_id]
     effects: list[Effect] = []
@@ -209,6 +209,6 @@ def on_agent_away(state: MasterState, agent_id: AgentId, since: float, now: Now)
         return [*effects, *finish_gone(state, agent_id, now)]
     return [
         *effects,
-        *rescind(state, offers_of(state, agent=agent_id)),
+        *rescind(state, list(agent.offers)),
         Log("warning", f"agent {agent.info.name} ({agent_id}) does not answer"),
     ]

@@ -9,7 +9,7 @@ from dataclasses import replace
 from mesosctl.core.machine import Effect, Log, Now
 from mesosctl.core.master import draining
 from mesosctl.core.master.maintenance import gone_update, withheld_agents
-from mesosctl.core.master.offering import offers_of, take_back
+from mesosctl.core.master.offering import take_back
 from mesosctl.core.master.registry import Mode
 from mesosctl.core.master.state import (
     REMOVED_FRAMEWORKS_KEPT,
@@ -76,10 +76,8 @@ def on_subscribe(state: MasterState, peer: str, message: Subscribe, now: Now) ->
     framework.suppressed, framework.remove_at, framework.silent_s = message.suppressed, None, 0.0
     framework.subscribed_wall = now.wall
     state.framework_of_peer[peer] = framework_id
-    state.allocator.add_framework(state.client_of(framework))
-    _set_demand(state, framework, message.demand)
-    state.allocator.set_active(framework_id, not message.suppressed)
-    state.allocation_wanted = True
+    _set_demand(framework, message.demand)
+    state.show_framework(framework)
     effects += state.send(peer, Subscribed(framework_id, HEARTBEAT_S, state.cluster_name))
     withheld = withheld_agents(state)
     if withheld:
@@ -142,8 +140,7 @@ def recover_framework(state: MasterState, info: FrameworkInfo, now: Now) -> None
     """Enter a framework that only its tasks on an agent tell of; it has time to come back."""
     framework = FrameworkRecord(info, None)
     state.frameworks[info.framework_id] = framework
-    state.allocator.add_framework(state.client_of(framework))
-    state.allocator.set_active(info.framework_id, False)
+    state.show_framework(framework)
     if info.framework_id not in state.removed:
         framework.remove_at = now.mono + max(info.failover_timeout_s, RECOVERED_FRAMEWORK_S)
 
@@ -152,10 +149,10 @@ def _disconnect(state: MasterState, framework: FrameworkRecord) -> list[Effect]:
     framework_id = framework.info.framework_id
     state.framework_of_peer.pop(framework.peer, None)
     framework.peer = ""
-    state.allocator.set_active(framework_id, False)
+    state.show_framework(framework)
     state.filters.clear(framework_id)
     draining.forget_framework(state, framework_id)
-    for offer_id in offers_of(state, framework=framework_id):
+    for offer_id in list(framework.offers):
         take_back(state, offer_id)
     return []
 
@@ -219,13 +216,10 @@ def deadline(state: MasterState) -> float | None:
     )
 
 
-def _set_demand(state: MasterState, framework: FrameworkRecord, demand: Demand | None) -> None:
-    framework_id = framework.info.framework_id
+def _set_demand(framework: FrameworkRecord, demand: Demand | None) -> None:
     framework.states_demand = demand is not None
-    if demand is None:
-        state.allocator.set_demand(framework_id, None, None)
-    else:
-        state.allocator.set_demand(framework_id, demand.task, demand.count)
+    framework.task_size = None if demand is None else demand.task
+    framework.task_count = None if demand is None else demand.count
 
 
 def on_revive(state: MasterState, peer: str, message: Revive, now: Now) -> list[Effect]:
@@ -233,9 +227,8 @@ def on_revive(state: MasterState, peer: str, message: Revive, now: Now) -> list[
     framework = state.frameworks[state.framework_of_peer[peer]]
     framework.suppressed = False
     state.filters.clear(framework.info.framework_id)
-    _set_demand(state, framework, message.demand)
-    state.allocator.set_active(framework.info.framework_id, True)
-    state.allocation_wanted = True
+    _set_demand(framework, message.demand)
+    state.show_framework(framework)
     return []
 
 
@@ -243,7 +236,7 @@ def on_suppress(state: MasterState, peer: str, message: Suppress, now: Now) -> l
     """No offers until the framework revives."""
     framework = state.frameworks[state.framework_of_peer[peer]]
     framework.suppressed = True
-    state.allocator.set_active(framework.info.framework_id, False)
+    state.show_framework(framework)
     return []
 
 

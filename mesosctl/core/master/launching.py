@@ -66,7 +66,9 @@ def on_accept(state: MasterState, peer: str, message: Accept, now: Now) -> list[
     if launched and not framework.states_demand:
         # Without it several endless frameworks would throw whole agents to and fro.
         size = launched[-1].resources
-        state.allocator.set_demand(framework.info.framework_id, size, None)
+        if size != framework.task_size:
+            framework.task_size = size
+            state.show_framework(framework)
     if offers:
         refuse(state, offers[0], remaining, message.refuse_s, now)
     effects: list[Effect] = []

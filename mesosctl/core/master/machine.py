@@ -130,6 +130,7 @@ class MasterMachine:
             agent_timeout_s=agent_timeout_s,
             allocation_interval_s=allocation_interval_s,
         )
+        self.state.show_roles()
         self._round_at = 0.0
         # When we stop although the child has not said goodbye.
         self._stop_at: float | None = None
@@ -236,8 +237,7 @@ class MasterMachine:
         if now.mono >= self._round_at:
             # Filters that ran out make room without any message having come.
             self._round_at = now.mono + state.allocation_interval_s
-            if state.filters.expire(now.mono):
-                state.allocation_wanted = True
+            offering.expire_filters(state, now)
         return [*effects, *self._stop_if_alone(now)]
 
     def settle(self, now: Now) -> list[Effect]:

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from mesosctl.core.machine import Effect, Log, Now
 from mesosctl.core.master import draining, registry
-from mesosctl.core.master.offering import offers_of, rescind
+from mesosctl.core.master.offering import rescind
 from mesosctl.core.master.registry import AgentEntry, Mode
 from mesosctl.core.master.state import MasterState, TaskRecord, amounts_held
 from mesosctl.core.master.unreachable import forget
@@ -127,17 +127,17 @@ def _told(agent_id: AgentId, entry: AgentEntry, by: str) -> str:
 
 
 def _carry_out(state: MasterState, agent_id: AgentId, entry: AgentEntry, now: Now) -> list[Effect]:
-    effects = rescind(state, offers_of(state, agent=agent_id))
+    agent = state.agents.get(agent_id)
+    effects = rescind(state, list(agent.offers) if agent is not None else [])
     if entry.mode is Mode.IN_USE:
         # It was asked back by an operator: refusals from before are not what that operator meant.
         state.filters.drop_agent(agent_id)
-        state.allocation_wanted = True
     else:
         effects += state.send_to_agent(agent_id, ReturnLanes())
+    state.show_agent(agent_id)
     effects += _tell_all(state, AgentsWithheld((_withheld(agent_id, entry),)))
     effects += draining.changed(state, agent_id, now)
     if entry.mode is Mode.GONE:
-        agent = state.agents.get(agent_id)
         if agent is not None and agent.peer:
             # It ends its tasks and says so. What it does not answer for is told when it has left.
             return [*effects, *state.send(agent.peer, gone_refusal(state, agent.peer, entry))]
@@ -268,7 +268,7 @@ def finish_gone(state: MasterState, agent_id: AgentId, now: Now) -> list[Effect]
         if framework is not None:
             effects += state.send(framework.peer, StatusUpdates(tuple(updates)))
     agent.info = replace(agent.info, total=Resources())
-    state.allocator.add_agent(agent_id, agent.info.total)
+    state.show_agent(agent_id)
     state.bury_agent(agent)
     return effects
 

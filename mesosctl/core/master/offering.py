@@ -19,35 +19,42 @@ from mesosctl.protocol.messages.framework import Offers, Rescind
 
 
 def make_offers(state: MasterState, now: Now) -> list[Effect]:
-    """One allocation over every agent that may be offered; what comes of it is."""
+    """One allocation over what has changed; what comes of it is."""
+    expire_filters(state, now)
     state.allocation_wanted = False
-    state.filters.expire(now.mono)
 
     def refuses(framework: str, agent: str, resources: Resources) -> bool:
         return state.filters.blocks(framework, agent, resources, now.mono)
 
     made: dict[FrameworkId, list[Offer]] = {}
-    for grant in state.allocator.allocate(state.offerable(), refuses):
+    for grant in state.allocator.allocate(refuses):
         framework_id, agent_id = FrameworkId(grant.framework), AgentId(grant.agent)
         state.offers_made += 1
-        agent = state.agents[agent_id].info
+        agent, framework = state.agents[agent_id], state.frameworks[framework_id]
         offer = Offer(
             # The epoch keeps the offers of two masters apart.
             OfferId(f"O{state.sessions.epoch}.{state.offers_made}"),
             framework_id,
             agent_id,
-            agent.name,
+            agent.info.name,
             grant.role,
             grant.resources,
-            agent.attributes,
+            agent.info.attributes,
         )
         state.allocator.charge(framework_id, agent_id, grant.resources)
         state.offers[offer.offer_id] = OutstandingOffer(offer, now.mono)
+        agent.offers[offer.offer_id] = framework.offers[offer.offer_id] = None
         made.setdefault(framework_id, []).append(offer)
     effects: list[Effect] = []
     for framework_id, offers in made.items():
         effects += state.send(state.frameworks[framework_id].peer, Offers(tuple(offers)))
     return effects
+
+
+def expire_filters(state: MasterState, now: Now) -> None:
+    """Drop the filters that are over, and look again at their agents."""
+    for agent_id in state.filters.expire(now.mono):
+        state.show_agent(AgentId(agent_id))
 
 
 def take_back(state: MasterState, offer_id: OfferId) -> Offer | None:
@@ -56,6 +63,8 @@ def take_back(state: MasterState, offer_id: OfferId) -> Offer | None:
     if outstanding is None:
         return None
     offer = outstanding.offer
+    del state.agents[offer.agent_id].offers[offer_id]
+    del state.frameworks[offer.framework_id].offers[offer_id]
     state.allocator.release(offer.framework_id, offer.agent_id, offer.resources)
     state.allocation_wanted = True
     return offer
@@ -85,17 +94,6 @@ def rescind(state: MasterState, offer_ids: Iterable[OfferId]) -> list[Effect]:
     for framework_id, ids in void.items():
         effects += state.send(state.frameworks[framework_id].peer, Rescind(tuple(ids)))
     return effects
-
-
-def offers_of(
-    state: MasterState, *, agent: AgentId | None = None, framework: FrameworkId | None = None
-) -> list[OfferId]:
-    """The outstanding offers of an agent, or of a framework."""
-    return [
-        offer_id
-        for offer_id, outstanding in state.offers.items()
-        if outstanding.offer.agent_id == agent or outstanding.offer.framework_id == framework
-    ]
 
 
 def time_out(state: MasterState, now: Now) -> list[Effect]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from mesosctl.allocation.base import Allocator, Client
+from mesosctl.allocation.base import Allocator, Client, RoleTerms
 from mesosctl.allocation.filters import FilterBook
 from mesosctl.allocation.ledger import Ledger
 from mesosctl.core.machine import Effect, NewId
@@ -105,6 +105,7 @@ class AgentRecord:
     told_unreachable: bool = False
     # The life of the agent and its session in that life which registered last.
     incarnation: tuple[int, int] = (0, 0)
+    offers: dict[OfferId, None] = field(default_factory=dict)
     tasks: dict[tuple[FrameworkId, TaskId], TaskRecord] = field(default_factory=dict)
 
 
@@ -131,6 +132,9 @@ class FrameworkRecord:
     silent_s: float = 0.0
     # Whether it told what it wants; otherwise the size of what it launched last stands for it.
     states_demand: bool = False
+    task_size: Resources | None = None
+    task_count: int | None = None
+    offers: dict[OfferId, None] = field(default_factory=dict)
     tasks: dict[TaskId, TaskRecord] = field(default_factory=dict)
     # How many tasks of each lane have not ended, and what they hold together.
     lanes: dict[tuple[AgentId, str], LaneRecord] = field(default_factory=dict)
@@ -221,25 +225,39 @@ class MasterState:
         entry = self.registry.get(agent_id)
         return Mode.IN_USE if entry is None else entry.mode
 
-    def offerable(self) -> list[AgentId]:
-        """The agents that are here and not withheld by an operator."""
-        return [
-            agent_id
-            for agent_id, agent in self.agents.items()
-            if agent.peer and self.mode(agent_id) is Mode.IN_USE
-        ]
+    def is_offerable(self, agent_id: AgentId) -> bool:
+        """Whether the agent is here and not withheld by an operator."""
+        return bool(self.agents[agent_id].peer) and self.mode(agent_id) is Mode.IN_USE
+
+    def show_agent(self, agent_id: AgentId) -> None:
+        """Tell the allocator what the agent has and whether it may be offered; look at it anew."""
+        agent = self.agents.get(agent_id)
+        if agent is not None:
+            self.allocator.set_agent(agent_id, agent.info.total, self.is_offerable(agent_id))
+            self.allocation_wanted = True
 
     def send_to_agent(self, agent_id: AgentId, message: Message) -> list[Effect]:
         """Send to an agent; nothing to one that is away or gone."""
         agent = self.agents.get(agent_id)
         return [] if agent is None else self.send(agent.peer, message)
 
-    def client_of(self, framework: FrameworkRecord) -> Client:
-        """The framework as the allocator sees it."""
-        role = self.roles.get(framework.info.role, RoleSettings())
-        return Client(
-            framework.info.framework_id, framework.info.role, role.weight_milli, role.priority
+    def show_framework(self, framework: FrameworkRecord) -> None:
+        """Tell the allocator what the framework wants; every free agent is put before it anew."""
+        client = Client(
+            framework.info.framework_id,
+            framework.info.role,
+            bool(framework.peer) and not framework.suppressed,
+            framework.task_size,
+            framework.task_count,
         )
+        self.allocator.set_framework(client)
+        self.allocation_wanted = self.allocation_wanted or client.active
+
+    def show_roles(self) -> None:
+        """Tell the allocator what the operator set for roles."""
+        for role, settings in self.roles.items():
+            terms = RoleTerms(settings.weight_milli, settings.priority)
+            self.allocator.set_role(role, terms)
 
     def add_task(self, task: TaskRecord) -> None:
         """Enter a task and charge what it holds."""
@@ -318,13 +336,12 @@ class MasterState:
                 )
             for amount in amounts_held(agent.tasks.values()):
                 held = held + amount
-            for outstanding in self.offers.values():
-                if outstanding.offer.agent_id == agent_id:
-                    require(bool(agent.peer), f"agent {agent_id} is away and offered")
-                    withheld = self.mode(agent_id) is not Mode.IN_USE
-                    require(not withheld, f"agent {agent_id} is withheld and offered")
-                    held = held + outstanding.offer.resources
+            for offer_id in agent.offers:
+                require(self.is_offerable(agent_id), f"agent {agent_id} is withheld and offered")
+                held = held + self.offers[offer_id].offer.resources
             if isinstance(self.allocator, Ledger):
+                is_right = self.allocator.is_offered(agent_id) == self.is_offerable(agent_id)
+                require(is_right, f"the allocator is not told whether agent {agent_id} is offered")
                 free = self.allocator.free(agent_id)
                 require(
                     free == agent.info.total.without(held),
@@ -333,6 +350,7 @@ class MasterState:
             require(agent.info.total.contains(held), f"agent {agent_id} is overcommitted: {held}")
         if isinstance(self.allocator, Ledger):
             self.allocator.check()
+        self._check_offers()
         for agent_id in self.drain_at:
             require(self.mode(agent_id) is Mode.DRAINING, f"agent {agent_id} is no drain's")
         for asked in self.inverse.values():
@@ -345,3 +363,13 @@ class MasterState:
                     self.agents[task.agent_id].tasks.get((framework_id, task.task_id)) is task,
                     f"task {task.task_id} is unknown to its agent",
                 )
+
+    def _check_offers(self) -> None:
+        for offer_id, outstanding in self.offers.items():
+            agent = self.agents[outstanding.offer.agent_id]
+            require(offer_id in agent.offers, f"offer {offer_id} is unknown to its agent")
+            framework = self.frameworks[outstanding.offer.framework_id]
+            require(offer_id in framework.offers, f"offer {offer_id} is not its framework's")
+        for owner in (self.agents, self.frameworks):
+            known = sum(len(record.offers) for record in owner.values())
+            require(known == len(self.offers), f"{known} offers are known, {len(self.offers)} are")
