@@ -2,19 +2,23 @@
 
 Rules: measured is what a slot of ours took, on our own monotonic clock, from the launch of a lane
 to its last end, divided by the tasks that ran: that is what the next lane will take, with all that
-the way there costs. A job of which nothing has ended gets no lanes, one of `--once` never: what an
-executor that dies was told of counts as started. docs/decisions/lanes.md has the reasons.
+the way there costs. A job of which nothing has ended gets none, unless the last job of its owner
+with the same command was measured: many small jobs are as quick as a large one. A job of `--once`
+never gets any: what an executor that dies was told of counts as started. docs/decisions/lanes.md
+has the reasons.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mesosctl.core.batch.records import Job
+from mesosctl.core.batch.records import Job, command_of
 from mesosctl.limits import LANE_TASKS_MAX, LANE_WORK_S
 
 # How quickly the mean follows: upwards at once, downwards only after several lanes have agreed.
 _RISE, _FALL = 0.5, 0.25
+# Commands of which is known how long they take: each a few hundred bytes.
+PACES_KEPT = 1_000
 
 
 @dataclass(slots=True)
@@ -25,18 +29,14 @@ class Lane:
     ran: int = 0
     begun: float | None = None
 
-    def measure(self, job: Job, ran: int, mono: float) -> None:
-        """Learn from this lane, once, that it took until now for so many tasks."""
-        if self.begun is not None:
-            note(job, mono - self.begun, ran)
-            self.begun = None
-
 
 class Lanes:
-    """The lanes with tasks under way, by name."""
+    """The lanes with tasks under way, by name; and what slots took for each task of late."""
 
     def __init__(self) -> None:
         self._lanes: dict[str, Lane] = {}
+        # Of commands that jobs may have in common: seconds a task, known from so many tasks.
+        self._paces: dict[tuple[str, ...], tuple[float, int]] = {}
 
     def __eq__(self, other: object) -> bool:
         """Whether as many tasks are under way in the same lanes."""
@@ -67,16 +67,31 @@ class Lanes:
             del self._lanes[name]
         return not lane.open
 
+    # --- measuring --------------------------------------------------------------------------------
+    def lend(self, job: Job) -> None:
+        """A job is new: what is known of its like holds until it is measured itself."""
+        job.like = (job.owner, job.spec.user, job.spec.name, command_of(job))
+        job.pace_s, job.paced = self._paces.get(job.like, (None, 0))
 
-def note(job: Job, took_s: float, ran: int) -> None:
-    """A slot took so long for so many tasks of the job."""
-    seen_s = took_s / ran
-    known_s = job.pace_s
-    if known_s is None:
-        job.pace_s = seen_s
-    else:
-        job.pace_s = known_s + (seen_s - known_s) * (_RISE if seen_s > known_s else _FALL)
-    job.paced += ran
+    def measure(self, job: Job, lane: Lane, ran: int, mono: float) -> None:
+        """Learn from a lane, once, that it took until now for so many tasks."""
+        if lane.begun is not None:
+            self.note(job, mono - lane.begun, ran)
+            lane.begun = None
+
+    def note(self, job: Job, took_s: float, ran: int) -> None:
+        """A slot took so long for so many tasks of the job."""
+        seen_s = took_s / ran
+        known_s = job.pace_s
+        if known_s is None:
+            job.pace_s = seen_s
+        else:
+            job.pace_s = known_s + (seen_s - known_s) * (_RISE if seen_s > known_s else _FALL)
+        job.paced += ran
+        self._paces.pop(job.like, None)
+        self._paces[job.like] = (job.pace_s, job.paced)
+        if len(self._paces) > PACES_KEPT:
+            del self._paces[next(iter(self._paces))]
 
 
 def length(job: Job, room: int, slots: int) -> int:

@@ -156,6 +156,7 @@ class Queue:
         self.jobs[job.number] = job
         self.requests[job.owner, job.request] = job.number
         self.touched.jobs[job.number] = None
+        self.lanes.lend(job)
         self._place(job)
 
     def in_order(self) -> Iterator[Job]:

@@ -200,6 +200,8 @@ class Job:
     # What a slot took for one task of late, and after how many tasks that is known.
     pace_s: float | None = None
     paced: int = 0
+    # What it has in common with other jobs that run the same for the same user.
+    like: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mesosctl.core.batch.lanes import note
 from mesosctl.core.batch.queue import CANCELLED_CODE, PAST_MAX, Place, Queue
 from mesosctl.core.batch.records import ACTIVE, Attempt, Job, Task
 from mesosctl.core.machine import Effect, Log, Now
@@ -183,7 +182,7 @@ class Updates:
         lane = self.queue.lanes.get(task.lane)
         if lane is not None and update.reason is Reason.RETURNED:
             # Whoever was before it took longer than was thought.
-            lane.measure(job, lane.ran + 1, now.mono)
+            self.queue.lanes.measure(job, lane, lane.ran + 1, now.mono)
         task.reason = ""
         task.message = (
             f"attempt {task.attempt} never started: {_said(update.reason, update.message)}"
@@ -248,9 +247,9 @@ class Updates:
         if lane is not None and update.started_at is not None:
             lane.ran += 1
             if not lane.open:
-                lane.measure(job, lane.ran, now.mono)
+                self.queue.lanes.measure(job, lane, lane.ran, now.mono)
         elif launched is not None and update.started_at is not None:
-            note(job, now.mono - launched, 1)
+            self.queue.lanes.note(job, now.mono - launched, 1)
 
     # --- asking -----------------------------------------------------------------------------------
     def expect_all(self) -> list[tuple[TaskId, AgentId]]:

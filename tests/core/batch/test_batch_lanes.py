@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mesosctl.core.batch.lanes import Lane, length, note
+from mesosctl.core.batch.lanes import Lane, Lanes, length
 from mesosctl.core.batch.records import new_job
 from mesosctl.core.batch.views import task_view
 from mesosctl.limits import LANE_TASKS_MAX, LANE_WORK_S
@@ -18,7 +18,8 @@ QUICK_S = 0.01
 
 def array(count: int, **fields: object) -> JobSpec:
     indices = ((0, count - 1, 1),)
-    return JobSpec("j", ("true",), mem_bytes=GIB // 4, indices=indices, is_array=True, **fields)  # type: ignore[arg-type]
+    argv = fields.pop("argv", ("true",))
+    return JobSpec("j", argv, mem_bytes=GIB // 4, indices=indices, is_array=True, **fields)  # type: ignore[arg-type]
 
 
 def ends(world: World, tasks: list[TaskInfo], after_s: float) -> None:
@@ -139,18 +140,29 @@ def test_a_task_that_waits_in_a_lane_says_so(world: World) -> None:
 
 def test_the_pace_rises_fast_and_falls_slowly() -> None:
     """Lanes that are too long cost a second, lanes that are too short next to nothing."""
-    job = new_job(1, array(100_000), "a", "r", 0.0)
+    lanes, job = Lanes(), new_job(1, array(100_000), "a", "r", 0.0)
     assert length(job, 100_000, 1) == 1
-    note(job, 0.1, 10)
+    lanes.note(job, 0.1, 10)
     assert length(job, 100_000, 1) == 10
-    note(job, 1.0, 1)
+    lanes.note(job, 1.0, 1)
     assert length(job, 100_000, 1) == 1
     for _ in range(30):
-        note(job, 0.1, 100)
+        lanes.note(job, 0.1, 100)
     assert length(job, 100_000, 1) == LANE_TASKS_MAX
     assert length(job, 10, 5) == 1
     lane = Lane(open=1, begun=1.0)
-    lane.measure(job, 1, 3.0)
+    lanes.measure(job, lane, 1, 3.0)
     known = job.pace_s
-    lane.measure(job, 1, 9.0)
+    lanes.measure(job, lane, 1, 9.0)
     assert job.pace_s == known and lane.begun is None
+
+
+def test_the_next_job_of_a_command_begins_where_the_last_one_was(world: World) -> None:
+    """A hundred small jobs have to be as quick as a large one; another command knows nothing."""
+    warmed_up(world, 1000)
+    world.submit(array(50), "again")
+    world.submit(array(50, argv=("false",)), "other")
+    again, other = world.machine.queue.jobs[2], world.machine.queue.jobs[3]
+    assert length(again, 50, 1) == 25
+    assert length(other, 50, 1) == 1
+    world.mail.clear()
