@@ -109,7 +109,7 @@ ACCEPT_TASKS_MAX = 1_000
 # behind a long task has lost no more.
 LANE_S = 1.0
 # A framework fills lanes with so much work: large beside a round trip, small beside LANE_S.
-LANE_WORK_S = 0.25
+LANE_WORK_S = 0.3
 LANE_TASKS_MAX = 100
 
 # --- updates --------------------------------------------------------------------------------------

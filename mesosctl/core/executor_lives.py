@@ -225,9 +225,10 @@ class TaskLives:
 
     def _report(self, task: Task, step: Step, now: Now, usage: Usage | None = None) -> None:
         made = update(task, self.framework_id, self._new_id(), now.wall, step, usage)
-        ran = task.started_at is not None
-        followed = ran and self.lanes.follows(task.launch.task.lane)
-        self.updates.put(task.launch.container, made, now.mono, followed)
+        lane, ran = task.launch.task.lane, task.started_at is not None
+        followed = ran and self.lanes.follows(lane)
+        container = task.launch.container
+        self.updates.put(container, made, now.mono, in_lane=bool(lane), is_followed=followed)
 
     def _expect(self, container: str, phase: Phase) -> Task:
         task = self._tasks.get(container)

@@ -14,7 +14,9 @@ from mesosctl.model.tasks import StatusUpdate, TaskState
 from mesosctl.protocol.messages.agent import Ack
 
 # Longer than a short task takes, shorter than anybody notices.
-RUNNING_HELD_S = 0.02
+RUNNING_HELD_S = 0.05
+# In a lane, where tasks are short by all that is known, but may wait for a processor.
+RUNNING_IN_LANE_HELD_S = 0.2
 # Ends in a lane with more to come; the protocol allows it.
 FOLLOWED_HELD_S = 0.05
 
@@ -39,7 +41,13 @@ class Updates:
         return container in self._ends
 
     def put(
-        self, container: str, made: StatusUpdate, mono: float, is_followed: bool = False
+        self,
+        container: str,
+        made: StatusUpdate,
+        mono: float,
+        *,
+        in_lane: bool = False,
+        is_followed: bool = False,
     ) -> None:
         """Keep an update, in place of one of the same container that was not sent yet.
 
@@ -47,7 +55,7 @@ class Updates:
         """
         at = mono
         if made.state is TaskState.RUNNING:
-            at += RUNNING_HELD_S
+            at += RUNNING_IN_LANE_HELD_S if in_lane else RUNNING_HELD_S
         elif made.is_terminal:
             self._ends[container] = made.uuid
             at += FOLLOWED_HELD_S if is_followed else 0.0
