@@ -14,7 +14,7 @@ from mesosctl.model.tasks import StatusUpdate, TaskState
 from mesosctl.protocol.messages.agent import Ack
 
 # Longer than a short task takes, shorter than anybody notices.
-RUNNING_HELD_S = 0.05
+RUNNING_HELD_S = 0.02
 # In a lane, where tasks are short by all that is known, but may wait for a processor.
 RUNNING_IN_LANE_HELD_S = 0.2
 # Ends in a lane with more to come; the protocol allows it.

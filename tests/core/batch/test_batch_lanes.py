@@ -47,7 +47,7 @@ def test_the_first_tasks_of_a_job_are_alone(world: World) -> None:
 
 
 def test_short_tasks_go_into_lanes_named_after_the_first(world: World) -> None:
-    """As many as fill the time that a lane is meant for; the agent charges them once, and so do we."""
+    """As many as fill the time that a lane is meant for; what they hold is counted once."""
     warmed_up(world, 1000)
     tasks = world.launch(cpus=1)
     assert len(tasks) == pytest.approx(LANE_WORK_S / QUICK_S, abs=3)
