@@ -20,12 +20,16 @@ from mesosctl.protocol.messages.agent import ExecutorLaunch
 # --- effects --------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Prepare(Effect):
-    """Make the container with its limits: thousandths of a CPU, bytes (None: any), processes."""
+    """Make the container with its limits: thousandths of a CPU, bytes (None: any), processes.
+
+    What else the task asks for stands in its `launch`.
+    """
 
     container: str
     cpus_milli: int
     mem_bytes: int | None
     pids: int
+    launch: ExecutorLaunch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +176,10 @@ class RemoveFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class LimitExceeded(Event):
-    """A container was found above a limit that no kernel enforces."""
+    """A container was found above a limit that no kernel enforces.
+
+    `kind` is "mem" or "disk", and then the figures are bytes, or a word of some plug-in's own.
+    """
 
     container: str
     kind: str

@@ -147,7 +147,7 @@ class TaskLives:
             info = task.launch.task
             cpus_milli = max(CPUS_MILLI_MIN, info.resources.cpus_milli)
             mem_bytes = info.resources.mem_bytes or None
-            effects.append(Prepare(container, cpus_milli, mem_bytes, info.pids_max))
+            effects.append(Prepare(container, cpus_milli, mem_bytes, info.pids_max, task.launch))
             effects.append(Spawn(task.launch))
         return effects
 
@@ -317,7 +317,8 @@ class TaskLives:
         task = self._tasks.get(event.container)
         if task is None or task.phase is not Phase.RUNNING or task.cause not in ("", "kill"):
             return []
-        task.cause = task.cause or "memory"
+        task.cause = task.cause or "limit"
+        task.limit_kind = event.kind
         task.peak_bytes, task.limit_bytes = event.peak_bytes, event.limit_bytes
         return self._kill_now(event.container, task, now)
 

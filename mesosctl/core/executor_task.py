@@ -58,7 +58,7 @@ class Task:
     pid: int = 0
     note: str = ""
     started_at: float | None = None
-    # Which of kill, time, memory and lease was acted upon first; "" for none; or that it was
+    # Which of kill, time, limit and lease was acted upon first; "" for none; or that it was
     # given back with its lane.
     cause: str = ""
     kill_reason: tuple[Reason, str] = (Reason.KILL_REQUESTED, "")
@@ -71,6 +71,7 @@ class Task:
     exit_code: int | None = None
     signum: int | None = None
     failure: LaunchFailed | None = None
+    limit_kind: str = ""
     peak_bytes: int = 0
     limit_bytes: int = 0
     stdin: StdinFlow | None = None
@@ -141,10 +142,9 @@ def classify(task: Task, emptied: ContainerEmptied) -> Step:
         limit_s = task.launch.task.time_limit_s or 0.0
         message = f"time limit exceeded: limit {limit_s:g} s"
         return Step(TaskState.FAILED, Reason.TIME_LIMIT, message, code, signum)
-    if task.cause == "memory":
-        return Step(
-            TaskState.FAILED, Reason.MEMORY_LIMIT, _memory_text(task, emptied), code, signum
-        )
+    if task.cause == "limit":
+        reason, text = _limit_exceeded(task, emptied)
+        return Step(TaskState.FAILED, reason, text, code, signum)
     if emptied.oom_kills and (signum == SIGKILL or code == SHELLS_SIGKILL):
         if _is_own_limit(emptied):
             text = _memory_text(task, emptied)
@@ -193,6 +193,10 @@ def _own_end(task: Task, emptied: ContainerEmptied) -> Step:
         notes.append(
             f"{emptied.oom_kills} {processes} of it killed for want of memory: {_used(emptied)}"
         )
+    disk, disk_limit = emptied.usage.disk_peak_bytes, emptied.usage.disk_limit_bytes
+    if 0 < disk_limit < disk:
+        figures = f"peak {_mib(disk)} above limit {_mib(disk_limit)}"
+        notes.append(f"disk: {figures}, not enforced in time")
     if signum is not None:
         text = "; ".join([f"ended by signal {signal_name(signum)}", *notes])
         return Step(TaskState.FAILED, Reason.SIGNALED, text, None, signum)
@@ -220,6 +224,17 @@ def _is_own_limit(emptied: ContainerEmptied) -> bool:
     limit = emptied.usage.mem_limit_bytes
     peak = emptied.usage.mem_peak_bytes
     return limit > 0 and (peak == 0 or peak * 10 >= limit * 9)
+
+
+def _limit_exceeded(task: Task, emptied: ContainerEmptied) -> tuple[Reason, str]:
+    if task.limit_kind == "mem":
+        return Reason.MEMORY_LIMIT, _memory_text(task, emptied)
+    if task.limit_kind == "disk":
+        peak = max(task.peak_bytes, emptied.usage.disk_peak_bytes)
+        text = f"disk limit exceeded: limit {_mib(task.limit_bytes)}, peak {_mib(peak)}"
+        return Reason.DISK_LIMIT, text
+    figures = f"limit {task.limit_bytes}, peak {task.peak_bytes}"
+    return Reason.LIMIT_EXCEEDED, f"{task.limit_kind} limit exceeded: {figures}"
 
 
 def _memory_text(task: Task, emptied: ContainerEmptied) -> str:

@@ -225,6 +225,9 @@ class Isolator:
         """
         return ()
 
+    def close(self, remove: bool) -> None:
+        """Give back what is held open; `remove`: also what is empty and not of any container."""
+
 
 def check_name(container: str) -> str:
     """`container` itself. Raises InvariantBroken for what could lead to another directory."""

@@ -156,6 +156,16 @@ def pids_in(path: str) -> list[int]:
         return []
 
 
+def parse_cpus(text: str) -> tuple[int, ...]:
+    """The CPUs of `0-2,5`, as the kernel writes lists."""
+    found: list[int] = []
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        if first.strip():
+            found += range(int(first), int(last or first) + 1)
+    return tuple(found)
+
+
 def make_dir(path: str) -> None:
     """Create one cgroup. Raises OSError."""
     os.mkdir(path, 0o755)

@@ -14,9 +14,15 @@ from mesosctl.isolation import cgroupfs, v1, v2
 from mesosctl.isolation.base import Isolator, Place
 from mesosctl.isolation.compose import Holder, Isolation
 from mesosctl.isolation.controllers import Cgroups
+from mesosctl.isolation.cpusets import Cpusets
 from mesosctl.isolation.detect import NEEDS, Detection, detect
+from mesosctl.isolation.disk import DiskUsage
+from mesosctl.isolation.gpus import Gpus
+from mesosctl.isolation.namespaces import PrivatePids, PrivateTmp
+from mesosctl.isolation.ports import NetworkPorts
 from mesosctl.isolation.posix import PosixCpu, PosixHolder, PosixMem
 from mesosctl.isolation.processes import ProcessTable
+from mesosctl.isolation.rlimits import Rlimits
 from mesosctl.isolation.tree import Tree
 from mesosctl.isolation.v2.enabling import Enabler
 
@@ -26,7 +32,19 @@ ALIASES = {
     "cgroups": ("cgroups/cpu", "cgroups/mem", "cgroups/pids"),
     "posix": ("posix/cpu", "posix/mem"),
 }
-_BUILT_IN = (*ALIASES["cgroups"], *ALIASES["posix"])
+# Those that stand beside whatever holds containers, in the order in which they are prepared.
+BESIDE: dict[str, Callable[[], Isolator]] = {
+    "cgroups/cpuset": Cpusets,
+    "disk/du": DiskUsage,
+    "network/ports": NetworkPorts,
+    "posix/rlimits": Rlimits,
+    "namespaces/tmp": PrivateTmp,
+    "namespaces/pid": PrivatePids,
+    "gpu/devices": Gpus,
+}
+# Whose absence is no news: most hosts have none.
+_RARE = ("gpu/devices",)
+_BUILT_IN = (*ALIASES["cgroups"], *ALIASES["posix"], *BESIDE)
 KNOWN = (AUTO, *ALIASES, *_BUILT_IN)
 _HINT = "name posix/cpu,posix/mem as --isolation to run without the kernel's limits"
 
@@ -59,6 +77,7 @@ def open_isolation(
     if names[0] != AUTO:
         return _open(names, place, host, table, plugins, ())
     reasons = list(dict.fromkeys(host.missing.values()))
+    more = (*_usable(place, reasons), *more)
     wanted = [name for name in NEEDS if name not in host.missing]
     if wanted:
         try:
@@ -93,6 +112,19 @@ def parse_spec(spec: str, plugins: Mapping[str, object]) -> tuple[str, ...]:
                 f"both cgroups/{resource} and posix/{resource} are named", "choose one of them"
             )
     return tuple(names)
+
+
+def _usable(place: Place, reasons: list[str]) -> list[str]:
+    """What can stand beside the holder here; the reasons for the others are added to `reasons`."""
+    names: list[str] = []
+    for name, kind in BESIDE.items():
+        try:
+            kind().open(place)
+            names.append(name)
+        except LimitUnavailable as error:
+            if name not in _RARE:
+                reasons.append(error.message)
+    return names
 
 
 def _fill(wanted: Sequence[str]) -> tuple[str, ...]:
@@ -138,6 +170,8 @@ def _open(
             isolators.append(PosixCpu(table))
         elif name == "posix/mem":
             isolators.append(PosixMem(table))
+        elif name in BESIDE:
+            isolators.append(BESIDE[name]())
         elif name in plugins:
             isolators.append(plugins[name]())
     by_cgroups = [NEEDS[name] for name in names if name in NEEDS]

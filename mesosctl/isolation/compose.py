@@ -286,6 +286,8 @@ class Isolation:
 
     def close_root(self, remove: bool) -> None:
         """Close descriptors; `remove`: also the agent's directories as far as they are empty."""
+        for isolator in self._having("close"):
+            self._guarded(isolator, "close", remove)
         self._holder.close(remove)
 
     def _guarded(self, isolator: Isolator, method: str, *words: object) -> Any:

@@ -58,6 +58,8 @@ class Reason(StrEnum):
     SIGNALED = "Signaled"  # signal says which
     MEMORY_LIMIT = "MemoryLimit"
     TIME_LIMIT = "TimeLimit"
+    DISK_LIMIT = "DiskLimit"
+    LIMIT_EXCEEDED = "LimitExceeded"  # one that a plug-in keeps; the message says which
     LAUNCH_FAILED = "LaunchFailed"
     LIMIT_UNAVAILABLE = "LimitUnavailable"
     KILL_REQUESTED = "KillRequested"
@@ -116,6 +118,9 @@ class TaskInfo:
 
     `lease_s`: it is ended when its agent was not answered by the master for so long; None: never.
     `lane`: those of one acceptance with the same lane run one after the other; empty: at once.
+    `whole_cores`: it runs on CPUs of its own, as many as its cpus. `rlimits` are limits of its
+    single processes, (soft, hard), by the names of setrlimit(2) in small letters; -1: none.
+    `private`: "tmp" gives it a /tmp of its own, "pids" a pid namespace.
     """
 
     task_id: TaskId
@@ -128,16 +133,29 @@ class TaskInfo:
     time_limit_s: float | None = None
     lease_s: float | None = None
     lane: str = ""
+    whole_cores: bool = False
+    rlimits: dict[str, tuple[int, int]] = field(default_factory=dict)
+    private: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a task used, from the kernel's own counters where there are any. Seconds and bytes."""
+    """What a task used, from the kernel's own counters where there are any. Seconds and bytes.
+
+    `io_*` are bytes read from and written to disks, `switches` how often it was taken off a CPU or
+    gave it up; both of its first process and of what that waited for. `disk_*` are of the sandbox,
+    0 for a task without a limit for it.
+    """
 
     cpu_user_s: float = 0.0
     cpu_system_s: float = 0.0
     mem_peak_bytes: int = 0
     mem_limit_bytes: int = 0
+    disk_peak_bytes: int = 0
+    disk_limit_bytes: int = 0
+    io_read_bytes: int = 0
+    io_write_bytes: int = 0
+    switches: int = 0
 
 
 @dataclass(frozen=True, slots=True)

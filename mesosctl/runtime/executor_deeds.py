@@ -33,10 +33,11 @@ from mesosctl.core.executor_effects import (
 from mesosctl.core.machine import Event
 from mesosctl.errors import MesosctlError
 from mesosctl.isolation import base
-from mesosctl.isolation.base import JoinPlan, Limits
+from mesosctl.isolation.base import JoinPlan
 from mesosctl.isolation.compose import Isolation
 from mesosctl.model.tasks import Usage
 from mesosctl.protocol.messages.agent import ExecutorLaunch
+from mesosctl.runtime.executor_limits import limits_of
 from mesosctl.runtime.executor_orders import LaunchRefused, Orders
 from mesosctl.runtime.executor_stdin import StdinPipes
 from mesosctl.runtime.loop import Loop
@@ -93,8 +94,8 @@ class Deeds:
 
     # --- containers -------------------------------------------------------------------------------
     def _prepare(self, effect: Prepare) -> None:
-        limits = Limits(effect.cpus_milli, effect.mem_bytes, effect.pids)
         try:
+            limits = limits_of(effect)
             self._plans[effect.container] = self._isolation.prepare(effect.container, limits)
         except MesosctlError as error:
             self._loop.post(LaunchFailed(effect.container, "limit", str(error)))
@@ -208,7 +209,15 @@ class Deeds:
         if container is None:
             # A process that some task left behind; its container is drained by the machine.
             return []
-        self._isolation.reaped(container, report.utime_s, report.stime_s, report.maxrss_bytes)
+        self._isolation.reaped(
+            container,
+            report.utime_s,
+            report.stime_s,
+            report.maxrss_bytes,
+            report.read_bytes,
+            report.written_bytes,
+            report.switches,
+        )
         code = os.waitstatus_to_exitcode(report.status)
         return [MainExited(container, code) if code >= 0 else MainExited(container, None, -code)]
 
@@ -285,5 +294,10 @@ def _latest(before: tuple[Usage, int] | None, used: base.Usage) -> tuple[Usage, 
         max(known.cpu_system_s, used.cpu_system_s),
         max(known.mem_peak_bytes, used.mem_peak_bytes),
         max(known.mem_limit_bytes, used.mem_limit_bytes or 0),
+        max(known.disk_peak_bytes, used.disk_bytes),
+        max(known.disk_limit_bytes, used.disk_limit_bytes or 0),
+        max(known.io_read_bytes, used.io_read_bytes),
+        max(known.io_write_bytes, used.io_write_bytes),
+        max(known.switches, used.switches),
     )
     return usage, max(kills, used.oom_kills)

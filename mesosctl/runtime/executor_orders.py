@@ -19,6 +19,7 @@ from typing import Literal, cast
 from mesosctl.isolation.base import AGENT_ENV, CONTAINER_ENV, JoinPlan
 from mesosctl.model.tasks import Command
 from mesosctl.protocol.messages.agent import ExecutorLaunch
+from mesosctl.runtime.helper_orders import through_helper
 from mesosctl.runtime.scarcity import find_user
 from mesosctl.runtime.spawner_orders import SpawnOrder
 
@@ -67,10 +68,13 @@ class Orders:
         except OSError as error:
             text = f"cannot write {error.filename or sandbox}: {error.strerror}"
             raise LaunchRefused("sandbox", text) from None
-        return SpawnOrder(
+        env = self._environment(launch, account)
+        if plan.env:
+            env.update(plan.env)
+        order = SpawnOrder(
             id=launch.container,
             argv=argv,
-            env=self._environment(launch, account),
+            env=env,
             cwd=command.cwd or sandbox,
             fallback_cwd=sandbox if command.cwd_may_fall_back else None,
             join=plan.files,
@@ -86,6 +90,7 @@ class Orders:
             umask=command.umask & 0o777,
             path_is_script=command.script is not None,
         )
+        return through_helper(order, plan.helper, sandbox) if plan.helper else order
 
     def _environment(self, launch: ExecutorLaunch, account: Account) -> dict[str, str]:
         env = {

@@ -189,10 +189,11 @@ def timerfd_set(descriptor: int, boot_s: float) -> None:
     _call("timerfd_settime", ctypes.c_int(descriptor), flags, ctypes.byref(spec), None)
 
 
-def peek_exit() -> tuple[int, int, float, float, int] | None:
+def peek_exit() -> tuple[int, int, float, float, int, int, int, int] | None:
     """Look at one dead child without reaping it; None when no child is dead (or there is none).
 
-    Returns (pid, raw wait status, user time in s, system time in s, peak resident bytes). The
+    Returns (pid, raw wait status, user time in s, system time in s, peak resident bytes, bytes read
+    from disks, bytes written to them, times it was taken off a CPU or gave it up). The
     system call, unlike the library's waitid, also gives the usage of a child it leaves a zombie,
     so the figures can be reported before the child is reaped.
     """
@@ -212,4 +213,7 @@ def peek_exit() -> tuple[int, int, float, float, int] | None:
         status |= 0x80
     user_s = usage[0] + usage[1] / 1e6
     system_s = usage[2] + usage[3] / 1e6
-    return pid, status, user_s, system_s, usage[4] * 1024
+    # struct rusage after the two times: 4 ru_maxrss in KiB, 11 ru_inblock and 12 ru_oublock in
+    # blocks of 512 bytes, 16 ru_nvcsw, 17 ru_nivcsw.
+    read, written, switches = usage[11] * 512, usage[12] * 512, usage[16] + usage[17]
+    return pid, status, user_s, system_s, usage[4] * 1024, read, written, switches

@@ -58,6 +58,11 @@ NOFILE_SOFT = 1024
 NOFILE_HARD = 524_288
 EXIT_BROKEN = 70
 
+# What rawcalls.peek_exit returns, by the names of spawner_orders.Exited.
+DEATH = (
+    *("pid", "status", "utime_s", "stime_s", "maxrss_bytes"),
+    *("read_bytes", "written_bytes", "switches"),
+)
 # Made once: json.dumps makes an encoder at each call that asks for no blanks.
 encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -169,12 +174,11 @@ class Spawner:
                 self._deaths_wait = False
                 return
             self._unreaped = death[0]
-            names = ("pid", "status", "utime_s", "stime_s", "maxrss_bytes")
-            self._channel.report({"op": "exited", **dict(zip(names, death, strict=True))})
+            self._channel.report({"op": "exited", **dict(zip(DEATH, death, strict=True))})
 
     def _launch(self, order: "Order", stdin_fd: int | None) -> "Order":
         """Carry out one order on the thread that may; returns the report."""
-        if self._errands is None or order["uid"]:
+        if self._errands is None or (order["uid"] and not order["as_helper"]):
             return self._launcher.launch(order, stdin_fd)
         return self._errands.run(order, stdin_fd)
 
@@ -223,6 +227,8 @@ class Launcher:
                 self._identity.become(order["uid"], order["gid"], order["groups"])
             fell_back = spawner_launch.enter_directory(order)
             streams = spawner_launch.open_streams(order, self._null_fd, stdin_fd, opened)
+            if switches and order["as_helper"]:
+                self._identity.step_back()
             return spawner_launch.execute(order, streams), fell_back
         finally:
             if switches:

@@ -26,7 +26,8 @@ class SpawnOrder:
     task really starts in; `stdin` is "null", "fd" or a path, `stdout` "null" or a path, `stderr`
     those or "merge" (a file of such a name is written with "./"). `append` False empties the
     files. `path_is_script` names a captured script in argv[0]: not searched for in PATH, and run
-    even without execute permission.
+    even without execute permission. `as_helper`: directory and streams are the user's, but what is
+    executed is a program of ours under our own ids, which becomes the user later.
     """
 
     id: str
@@ -46,6 +47,7 @@ class SpawnOrder:
     append: bool = False
     umask: int = 0o077
     path_is_script: bool = False
+    as_helper: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,8 @@ class Exited:
 
     `id` is the order it was started for, None for a process we did not start (an orphan that a
     task left to us). Usage is of the process and the children it waited for; `maxrss_bytes` is
-    never below the spawner's own (about 13 MB), because a child begins in its memory.
+    never below the spawner's own (about 13 MB), because a child begins in its memory. Bytes read
+    and written are of disks, `switches` times that it left a CPU.
     """
 
     id: str | None
@@ -87,6 +90,9 @@ class Exited:
     utime_s: float
     stime_s: float
     maxrss_bytes: int
+    read_bytes: int = 0
+    written_bytes: int = 0
+    switches: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,7 +250,7 @@ def kill(name: str = "t1", grace_s: float | None = None, signum: int | None = No
 def test_a_task_lives_and_ends(world: World) -> None:
     """The order of a life: container, start, RUNNING, end, empty, terminal update, removal."""
     world.tell(RunTasks(FRAMEWORK, (launch(),)))
-    world.expect(Prepare("f1/t1", 500, 64 * MIB, 4096), Spawn(launch()))
+    world.expect(Prepare("f1/t1", 500, 64 * MIB, 4096, launch()), Spawn(launch()))
     world.step(TaskStarted("f1/t1", 500))
     (running,) = world.updates()
     assert (running.state, running.started_at) == (TaskState.RUNNING, 1_000_100.0)

@@ -44,7 +44,7 @@ class Broken(Isolator):
     """Raises everywhere what no isolator should."""
 
     name = "broken"
-    handles = (PORTS,)
+    handles: tuple[str, ...] = (PORTS,)
 
     def isolate(self, container: str, pid: int) -> None:
         raise ZeroDivisionError

@@ -81,6 +81,53 @@ class TestCgroups(IsolatorContract):
     name = "cgroups"
 
 
+class TestDisk(IsolatorContract):
+    """A limit for the sandbox."""
+
+    name = "posix,disk/du"
+
+    def limits(self) -> Limits:
+        return replace(super().limits(), disk_bytes=8 << 20)
+
+
+class TestPorts(IsolatorContract):
+    """Ports in the environment."""
+
+    name = "posix,network/ports"
+
+    def limits(self) -> Limits:
+        return replace(super().limits(), ports=((31000, 31003),))
+
+
+class TestRlimits(IsolatorContract):
+    """Limits that the helper sets."""
+
+    name = "posix,posix/rlimits"
+
+    def limits(self) -> Limits:
+        return replace(super().limits(), rlimits={"nofile": (64, 64)})
+
+
+class TestNamespaces(IsolatorContract):
+    """Namespaces that the helper makes."""
+
+    name = "posix,namespaces/tmp,namespaces/pid"
+
+    def limits(self) -> Limits:
+        return replace(super().limits(), private=("tmp", "pids"))
+
+    def directory(self) -> str:
+        return "/dev/shm"
+
+
+@pytest.mark.root
+@pytest.mark.cgroup
+class TestAuto(IsolatorContract):
+    """All that this host has."""
+
+    name = "auto"
+
+
 def test_the_suite_finds_a_leak() -> None:
     """A suite that accepts an isolator which never gives anything back would be worth nothing."""
 

@@ -78,7 +78,9 @@ def other_isolation(records: AgentRecords, info: AgentInfo, names: tuple[str, ..
     """The isolation under which tasks of an earlier run were started, if it is another."""
     known = records.meta.isolation
     may_run = live_tasks(records) and records.meta.boot_id == info.boot_id
-    return ",".join(known) if may_run and known and known != names else ""
+    # What stands beside them by now does them no harm.
+    is_other = not set(known) <= set(names)
+    return ",".join(known) if may_run and is_other else ""
 
 
 def _sum(resources: Iterable[Resources]) -> Resources:
