@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from mesosctl.sim.world import World
 
 
+# How much likelier it is that an introduction comes late than another message.
+LATE_FIRST = 10
+
+
 class Frame(NamedTuple):
     """A message as it is sent, and whether it only says that somebody is there."""
 
@@ -46,6 +50,7 @@ class Connection:
     server_life: int = 0
     open: bool = True
     admitted: bool = True
+    used: bool = False
     # Frames that wait for the server to start, or to decide whether it talks to this client.
     held: list[Frame] = field(default_factory=list)
     towards_server_at: float = 0.0
@@ -73,7 +78,7 @@ class Wire:
     # --- what nodes do ----------------------------------------------------------------------------
     def open(self, node: Node, link: str) -> None:
         """A fresh connection of a link; the one before is dropped."""
-        self._drop(node.links.pop(link, None), tell_client=False)
+        self._leave(node, link)
         route = node.routes.get(link)
         if route is None:
             return
@@ -87,9 +92,19 @@ class Wire:
     def close(self, node: Node, peer: str) -> None:
         """Forget a link or a peer."""
         if peer in node.links:
-            self._drop(node.links.pop(peer), tell_client=False)
+            self._leave(node, peer)
         elif peer in node.peers:
             self._drop(node.peers[peer], tell_client=True, tell_server=False)
+
+    def _leave(self, node: Node, link: str) -> None:
+        """A node drops a link; what it had sent may arrive all the same, after the next one's."""
+        connection = node.links.pop(link, None)
+        if connection is None or not connection.open:
+            return
+        if self._world.chance(self._world.faults.stale_at_death):
+            self._drop_last(connection)
+        else:
+            self._drop(connection, tell_client=False)
 
     def admit(self, connection: Connection) -> None:
         """The server decided to talk to this connection: deliver what waited."""
@@ -139,9 +154,14 @@ class Wire:
             world.struck("lost message", "wire", connection.peer)
             return
         at = world.now.mono + world.random.uniform(0.0001, faults.delay_max_s)
-        if touched and world.chance(faults.late_message):
+        is_first = to_server and not connection.used
+        connection.used = connection.used or to_server
+        if touched and world.chance(faults.late_message * (LATE_FIRST if is_first else 1)):
             world.struck("late message", "wire", connection.peer)
             at += world.random.uniform(0.5, faults.late_max_s)
+            if is_first and world.chance(faults.stale_at_death):
+                # Its sender introduces itself anew meanwhile.
+                world.later(world.random.uniform(0.0, 2.0), lambda: self._break_off(connection))
         if touched and not frame.is_beat and world.chance(faults.duplicate_message):
             self._duplicate(connection, frame, to_server=to_server)
         if to_server:
@@ -250,11 +270,21 @@ class Wire:
             elif connection.client is node and not is_stale:
                 self._drop(connection, tell_client=False)
             elif connection.client is node:
-                last_s = max(0.0, connection.towards_server_at - world.now.mono)
-                self._drop_later(connection, last_s + world.random.uniform(0.0, 2.0))
+                self._drop_last(connection)
 
-    def _drop_later(self, connection: Connection, delay_s: float) -> None:
-        self._world.later(delay_s, lambda: self._drop(connection, tell_client=False))
+    def _break_off(self, connection: Connection) -> None:
+        """The client loses it; what it has sent is still on its way."""
+        if connection.open and connection.client.links.get(connection.link) is connection:
+            self._world.note("wire", "breaks", connection.peer)
+            del connection.client.links[connection.link]
+            connection.client.take(PeerLost(connection.link))
+            self._drop_last(connection)
+
+    def _drop_last(self, connection: Connection) -> None:
+        """Drop it when what is under way to the server has arrived, or a little later."""
+        last_s = max(0.0, connection.towards_server_at - self._world.now.mono)
+        last_s += self._world.random.uniform(0.0, 2.0)
+        self._world.later(last_s, lambda: self._drop(connection, tell_client=False))
 
     def node_started(self, node: Node) -> None:
         """What waited for a process to be there reaches it."""

@@ -244,7 +244,7 @@ class Executors:
             return [Log("warning", text), *self._sessions.send(peer, refusal)]
         if 0 < message.opening <= executor.opening:
             # Overtaken by its next session: what it lists is older than what we know.
-            return self._sessions.reset(peer, "replaced")
+            return [*self._sessions.reset(peer, "replaced"), *self.peer_lost(peer, now)]
         executor.opening = message.opening
         if executor.peer and executor.peer != peer:
             self._of_peer.pop(executor.peer, None)

@@ -34,6 +34,9 @@ from mesosctl.protocol.messages.session import Refusal
 def on_register(state: MasterState, peer: str, message: RegisterAgent, now: Now) -> list[Effect]:
     """Admit an agent, or take it back, with the tasks it has."""
     key = state.sessions.key(peer)
+    if peer in state.agent_of_peer:
+        text = f"this session is that of agent {state.agent_of_peer[peer]} already"
+        return state.send(peer, Refusal(state.sessions.answered(peer), "invalid", text))
     agent_id = message.agent.agent_id or AgentId("A" + state.new_id()[-10:])
     known = state.registry.get(agent_id)
     if known is not None and known.key != key:

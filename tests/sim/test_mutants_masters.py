@@ -1,0 +1,39 @@
+"""More planted bugs: of late introductions, and of two masters that are there at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from mesosctl.core.master import agents
+from mesosctl.sim.seeds import run_seed
+
+SEEDS_MAX = 200
+Patch = pytest.MonkeyPatch
+
+
+def late_registration_counts(patch: Patch) -> None:
+    """The master takes what an agent had said before its present session for the newest word."""
+    patch.setattr(agents, "_is_late", lambda agent, incarnation: False)
+
+
+# Each with the first seed that finds it; see test_mutants.py.
+MUTANTS = {
+    late_registration_counts: 23,
+}
+
+
+@pytest.mark.parametrize("plant", MUTANTS, ids=lambda plant: plant.__name__)
+def test_planted_bug_of_masters_is_found(
+    plant: Callable[[Patch], None], monkeypatch: Patch
+) -> None:
+    """Judges that miss a bug that was planted would miss the same bug of ours."""
+    plant(monkeypatch)
+    for seed in dict.fromkeys([MUTANTS[plant], *range(1, SEEDS_MAX + 1)]):
+        problem = run_seed(seed).problem
+        # A stray exception would hide whether any judge looks at what was planted.
+        assert not problem.startswith("Traceback"), problem
+        if problem:
+            return
+    pytest.fail(f"not found within {SEEDS_MAX} seeds: {plant.__doc__}")
