@@ -50,7 +50,11 @@ def with_lanes(seed: int, plan: Plan, world: World) -> Plan:
         )
         kill = None if wish.kill_after_s is None else chance.uniform(0.2, 3.0)
         wishes.append(replace(wish, job=job, kill_after_s=kill))
-    return replace(plan, wishes=wishes, lasts_s=LASTS_S)
+    strangers = [
+        replace(one, deeds=(*one.deeds, "launches_lanes", "launches_lanes"))
+        for one in plan.strangers
+    ]
+    return replace(plan, wishes=wishes, lasts_s=LASTS_S, strangers=strangers)
 
 
 @dataclass(slots=True)

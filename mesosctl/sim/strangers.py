@@ -211,6 +211,23 @@ class Stranger:
         self._live[wire] = offer.agent_id
         return self._driver.accept((offer.offer_id,), (task,), self._chance.choice(REFUSALS_S))
 
+    def _launches_lanes(self) -> list[Effect]:
+        """Fill an offer with a lane, some of it too large, or add to one that is there."""
+        offers = list(self._driver.offers.values())
+        if not offers:
+            return []
+        offer, lane = self._chance.choice(offers), self._chance.choice(["lane", self._new_id()])
+        tasks = []
+        for number in range(6):
+            size = Resources.parse(self._chance.choice([SIZES[0]] * 3 + [SIZES[1]]))
+            wire = TaskId(f"s{self._new_id()[-8:]}.{number}.1")
+            command = Command(argv=("work",))
+            tasks.append(
+                TaskInfo(wire, "work", offer.agent_id, size, command, grace_s=1.0, lane=lane)
+            )
+            self._live[wire] = offer.agent_id
+        return self._driver.accept((offer.offer_id,), tasks, 0.0)
+
     # --- deeds of a villain: each beyond its rights -----------------------------------------------
     def _meddles(self) -> list[Effect]:
         prey = self._prey()

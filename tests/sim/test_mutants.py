@@ -15,7 +15,8 @@ import pytest
 from mesosctl.core.agent import AgentMachine
 from mesosctl.core.agent.executors import Executors
 from mesosctl.core.agent.reaping import Reaper
-from mesosctl.core.agent.tasks import Phase, Tasks
+from mesosctl.core.agent.task import Phase
+from mesosctl.core.agent.tasks import Tasks
 from mesosctl.core.batch import updates
 from mesosctl.core.batch.clients import Clients
 from mesosctl.core.batch.queue import Queue

@@ -25,7 +25,8 @@ from mesosctl.core.agent.effects import (
 from mesosctl.core.agent.killing import RETURNED
 from mesosctl.core.agent.reaping import Reaper
 from mesosctl.core.agent.records import EXECUTORS, NOBODY, AgentRecords, ExecutorEntry, put
-from mesosctl.core.agent.tasks import Phase, Task, Tasks
+from mesosctl.core.agent.task import Phase, Task
+from mesosctl.core.agent.tasks import Tasks
 from mesosctl.core.machine import Delete, Effect, Log, Now
 from mesosctl.core.session import ServerSessions
 from mesosctl.errors import require
@@ -137,10 +138,7 @@ class Executors:
                 self._tasks.doom(task, Reason.EXECUTOR_TERMINATED, "its executor had ended")
                 doomed.append(task.container)
         for task in self._tasks.of(Phase.MAKING):
-            if same_boot and task.entry.info.lane:
-                # What was before it in its lane may be alive under an executor that is gone.
-                effects += self._tasks.end(task, *RETURNED, now)
-            elif same_boot:
+            if same_boot:
                 effects += self._tasks.take_back(task, now)
             else:
                 text = "never started: its host was started anew"

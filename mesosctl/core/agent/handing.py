@@ -17,7 +17,8 @@ from mesosctl.core.agent.lanes import Lanes
 from mesosctl.core.agent.leases import Leases
 from mesosctl.core.agent.options import AgentOptions
 from mesosctl.core.agent.records import EXECUTORS, NOBODY, ExecutorEntry, put
-from mesosctl.core.agent.tasks import Framework, Phase, Task, Tasks
+from mesosctl.core.agent.task import Framework, Phase, Task
+from mesosctl.core.agent.tasks import Tasks
 from mesosctl.core.machine import Effect, Log, NewId, Now
 from mesosctl.core.session import ServerSessions
 from mesosctl.limits import EXECUTOR_RECONNECT_S, EXECUTOR_REGISTER_S

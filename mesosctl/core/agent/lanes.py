@@ -3,8 +3,9 @@
 The executor runs a lane (core/executor_lanes.py). Here only tasks count that no executor was told
 of: that is the proof that they never ran. Rules: the first task of a lane waits like any other. The
 others are given back when they are asked for, when no executor takes them for LANE_S, and when one
-before them may still be alive under an executor that is gone. To an executor that does not know
-lanes only one task of each is handed.
+before them may still be alive under an executor that is gone. What an executor was to be told of
+and never heard is not told again (Tasks.take_back), nor is anything after a restart. To an executor
+that does not know lanes only one task of each is handed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Iterable
 
 from mesosctl.core.agent.executors import Executor, Executors, Step
 from mesosctl.core.agent.killing import RETURNED
-from mesosctl.core.agent.tasks import Framework, Phase, Task, Tasks
+from mesosctl.core.agent.task import Framework, Phase, Task
+from mesosctl.core.agent.tasks import Tasks
 from mesosctl.core.machine import Effect, Now
 from mesosctl.core.session import ServerSessions
 from mesosctl.limits import LANE_S

@@ -9,7 +9,8 @@ attempt: such a task is DROPPED. After a restart nobody knows whether it has hel
 from __future__ import annotations
 
 from mesosctl.core.agent.executors import Executors, Step
-from mesosctl.core.agent.tasks import Phase, Task, Tasks
+from mesosctl.core.agent.task import Phase, Task
+from mesosctl.core.agent.tasks import Tasks
 from mesosctl.core.machine import Effect, Now
 from mesosctl.core.session import ServerSessions
 from mesosctl.model.ids import ExecutorId

@@ -27,7 +27,8 @@ from mesosctl.core.agent.recovery import forget
 from mesosctl.core.agent.retention import Retention
 from mesosctl.core.agent.stdin import StdinRelays
 from mesosctl.core.agent.streams import Streams
-from mesosctl.core.agent.tasks import Phase, Tasks
+from mesosctl.core.agent.task import Phase
+from mesosctl.core.agent.tasks import Tasks
 from mesosctl.core.agent.visitors import Visitors, refuse
 from mesosctl.core.machine import (
     Effect,

@@ -19,7 +19,8 @@ from mesosctl.core.agent.effects import (
     RemoveContainers,
     SweepContainers,
 )
-from mesosctl.core.agent.tasks import Phase, Tasks
+from mesosctl.core.agent.task import Phase
+from mesosctl.core.agent.tasks import Tasks
 from mesosctl.core.machine import Effect, Log, Now
 from mesosctl.errors import require
 from mesosctl.limits import KILL_AGAIN_S, ORPHANS_LOOK_S

@@ -27,7 +27,8 @@ from mesosctl.core.agent.effects import (
     SandboxesListed,
     SandboxesRemoved,
 )
-from mesosctl.core.agent.tasks import Phase, Tasks
+from mesosctl.core.agent.task import Phase
+from mesosctl.core.agent.tasks import Tasks
 from mesosctl.core.machine import Effect, Log, Now
 from mesosctl.errors import require
 from mesosctl.limits import DISK_FULL_MILLI, DISK_LOOK_S, DISK_PRESSURE_MILLI

@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from mesosctl.core.agent.tasks import Phase, Task, Tasks
+from mesosctl.core.agent.task import Phase, Task
+from mesosctl.core.agent.tasks import Tasks
 from mesosctl.core.machine import Effect
 from mesosctl.core.session import ServerSessions
 from mesosctl.errors import require

@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from mesosctl.core.agent.effects import AllowKey, FileRead, ForgetKey, ReadFile
 from mesosctl.core.agent.options import AgentOptions
 from mesosctl.core.agent.stdin import StdinRelays
-from mesosctl.core.agent.tasks import Phase, Task, Tasks
+from mesosctl.core.agent.task import Phase, Task
+from mesosctl.core.agent.tasks import Tasks
 from mesosctl.core.machine import Effect, Now
 from mesosctl.core.session import ServerSessions
 from mesosctl.errors import require

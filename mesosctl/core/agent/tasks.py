@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from enum import Enum, auto
+from dataclasses import replace
 
 from mesosctl.core.agent.effects import MakeSandbox
-from mesosctl.core.agent.killing import unstarted_end
+from mesosctl.core.agent.killing import RETURNED, unstarted_end
 from mesosctl.core.agent.records import (
     FRAMEWORKS,
     NOBODY,
@@ -29,6 +28,7 @@ from mesosctl.core.agent.records import (
     TaskEntry,
     put,
 )
+from mesosctl.core.agent.task import Framework, Phase, Task
 from mesosctl.core.machine import Delete, Effect, NewId, Now
 from mesosctl.errors import require
 from mesosctl.limits import UPDATE_RETRY_MAX_S, UPDATE_RETRY_S
@@ -43,51 +43,9 @@ from mesosctl.model.tasks import (
     TaskReport,
     TaskState,
 )
-from mesosctl.protocol.messages.agent import Ack, StatusUpdates, TaskKill
+from mesosctl.protocol.messages.agent import Ack, StatusUpdates
 
 UPDATES_PER_MESSAGE = 200
-
-
-class Phase(Enum):
-    """Where a task is between its acceptance and the acknowledgement of its end."""
-
-    MAKING = auto()  # its sandbox is being made
-    WAITING = auto()  # it waits for its executor
-    SENT = auto()  # its executor was told of it, or may have been
-    DOOMED = auto()  # its executor is gone, and its container is being killed
-    ENDED = auto()  # only its last updates still have to be acknowledged
-
-
-@dataclass(slots=True)
-class Task:
-    """One task. `since` is when it began to wait, `due` when its updates are sent again."""
-
-    container: str
-    entry: TaskEntry
-    phase: Phase
-    since: float
-    state: TaskState = TaskState.STAGING
-    sandbox: str = ""
-    updates: list[StatusUpdate] = field(default_factory=list)
-    # How many of the updates, counted from the newest, wait to be sent.
-    unsent: int = 0
-    due: float | None = None
-    retry_s: float = UPDATE_RETRY_S
-    kills: list[TaskKill] = field(default_factory=list)
-    # Why it is doomed, in words and for programs.
-    doom: tuple[Reason, str] = (Reason.EXECUTOR_TERMINATED, "")
-    # Its lease has not held all the time: it must not be handed to an executor any more.
-    lease_over: bool = False
-
-
-@dataclass(slots=True)
-class Framework:
-    """One framework with tasks or an executor here. `waiting`: tasks in the order they came."""
-
-    entry: FrameworkEntry
-    executor_id: ExecutorId = NOBODY
-    tasks: dict[str, Task] = field(default_factory=dict)
-    waiting: dict[str, Task] = field(default_factory=dict)
 
 
 class Tasks:
@@ -124,8 +82,7 @@ class Tasks:
 
     def _enter(self, task: Task) -> None:
         self._tasks[task.container] = task
-        framework = self.frameworks[task.entry.framework_id]
-        framework.tasks[task.container] = task
+        self.frameworks[task.entry.framework_id].tasks[task.container] = task
         self._number = max(self._number, task.entry.number)
 
     # --- looking ----------------------------------------------------------------------------------
@@ -177,9 +134,8 @@ class Tasks:
         if framework.entry.removed:
             return []
         framework.entry = replace(framework.entry, removed=True)
-        effects: list[Effect] = [
-            put(FRAMEWORKS, framework.entry.info.framework_id, framework.entry)
-        ]
+        framework_id = framework.entry.info.framework_id
+        effects: list[Effect] = [put(FRAMEWORKS, framework_id, framework.entry)]
         for task in list(framework.tasks.values()):
             if task.phase is Phase.ENDED:
                 self._farewells += task.updates[-1:]
@@ -224,10 +180,15 @@ class Tasks:
         return self._assign(task, NOBODY)
 
     def take_back(self, task: Task, now: Now) -> list[Effect]:
-        """No executor has it, and none ever had: hand it on again, unless it was to be killed."""
+        """No executor has it, and none ever had: hand it on again, unless it was to be killed.
+
+        Of a lane it is given back: its time may be over, or what was before it still be alive.
+        """
         for kill in task.kills:
             if kill.signum is None:
                 return self.end(task, *unstarted_end(kill), now)
+        if task.entry.info.lane:
+            return self.end(task, *RETURNED, now)
         task.since = now.mono
         effects = self.unassign(task)
         if task.sandbox:
