@@ -78,8 +78,8 @@ man: $(DEV) ## Write man/ and completions/ anew from the commands.
 	@$(BIN)/python tools/manpages.py
 	@$(BIN)/python tools/completions.py
 
-bench: $(INSTALLED) ## Throughput, latency, submission, start-up time, idle cost: JSON, one object each.
-	@for name in startup latency submission throughput idle; do $(BIN)/python "bench/$$name.py" || exit 1; done
+bench: $(INSTALLED) ## Allocation, throughput, latency, submission, start-up time, idle cost: JSON, one object each.
+	@for name in allocator startup latency submission throughput idle; do $(BIN)/python "bench/$$name.py" || exit 1; done
 
 # "make chaos CHAOS_ARGS='--seconds 600 --jobs 10000 --seed 7'" repeats what the seed 7 does.
 chaos: $(DEV) ## Kills, stops and cuts on a cluster of real processes for a minute; prints its seed.

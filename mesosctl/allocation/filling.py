@@ -30,13 +30,15 @@ from mesosctl.model.resources import EMPTY, Resources
 class _Spot:
     """An agent within one allocation: what is left of it, and to whom its pieces went."""
 
-    __slots__ = ("agent", "free", "grants", "plain")
+    __slots__ = ("agent", "free", "grants", "plain", "sure")
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent.name
         self.plain = agent.plain
         self.free = agent.free
         self.grants: dict[str, Resources] = {}
+        # Whether what was granted is what was asked about, to the letter.
+        self.sure = False
 
 
 class _Contender:
@@ -198,12 +200,17 @@ class Round:
 
     def _grant(self, contender: _Contender, at: int, piece: Resources, tasks: int) -> None:
         spot = self._spots[at]
-        have = spot.grants.get(contender.name)
-        spot.grants[contender.name] = piece if have is None else have + piece
-        spot.free = EMPTY if piece is spot.free else spot.free - piece
         self._charge(contender, contender.quantities if tasks == 1 else piece.quantities(), 1, 1)
         if contender.left is not None:
             contender.left -= tasks
+        have = spot.grants.get(contender.name)
+        spot.grants[contender.name] = piece if have is None else have + piece
+        if piece is spot.free:
+            spot.sure = not have and len(spot.grants) == 1
+            spot.free = EMPTY
+            self._close(at)
+            return
+        spot.free = spot.free - piece
         if not self._has_room(spot):
             self._close(at)
 
@@ -304,6 +311,8 @@ class Round:
         """Take back the grants that are refused as they are now; whether there was any."""
         found = False
         for at, spot in enumerate(self._spots):
+            if spot.sure:
+                continue
             for name, resources in list(spot.grants.items()):
                 if self._refuses(name, spot.agent, resources):
                     self._take_back(self._contenders[name], at)
@@ -328,7 +337,7 @@ class Round:
     def _give_rests(self) -> None:
         """Hand out what fits nobody's task."""
         for at, spot in enumerate(self._spots):
-            if is_offerable(spot.free):
+            if spot.free is not EMPTY and is_offerable(spot.free):
                 self._give_rest(at)
 
     def _give_rest(self, at: int) -> None:
@@ -370,7 +379,9 @@ class Round:
 
     def _give_without_share(self) -> None:
         for spot in self._spots:
-            rest = spot.free.without_scalars() if spot.grants else EMPTY
+            if spot.free is EMPTY or not spot.grants:
+                continue
+            rest = spot.free.without_scalars()
             if not rest:
                 continue
             holders = [self._contenders[name] for name in spot.grants]

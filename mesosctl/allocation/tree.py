@@ -60,8 +60,12 @@ class Node:
     def add(self, quantities: Mapping[str, int], sign: int = 1) -> None:
         """Add thousandths by name, or take them away with `sign` -1."""
         mine = self.quantities
+        if sign > 0:
+            for name, amount in quantities.items():
+                mine[name] = mine.get(name, 0) + amount
+            return
         for name, amount in quantities.items():
-            left = mine.get(name, 0) + sign * amount
+            left = mine.get(name, 0) - amount
             if left:
                 mine[name] = left
             else:
