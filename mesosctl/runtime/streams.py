@@ -2,7 +2,8 @@
 
 Rules: a sandbox is its user's: what is found there may be a link, a pipe, a device or another
 name of a file that only we may read. So a file is opened beneath the directory of sandboxes, no
-link is followed, nothing blocks, and only a regular file with one name is read.
+link is followed, nothing blocks, and only a regular file with one name is read, which belongs to
+the sandbox's owner.
 """
 
 from __future__ import annotations
@@ -159,11 +160,27 @@ def _read_data(descriptor: int, offset: int, bytes_max: int) -> tuple[int, bytes
         return start, data[: hole - start] if hole > start else data
 
 
+def _open_own(sandboxes: int, container: str, name: str) -> int:
+    """A regular file of a sandbox that belongs to the sandbox's owner. OSError, NotReadable.
+
+    Of one with a second name the first may be removed by its owner, and then it has only one.
+    """
+    sandbox = open_beneath(sandboxes, container)
+    try:
+        descriptor = open_regular(sandbox, name)
+        if os.fstat(descriptor).st_uid == os.fstat(sandbox).st_uid:
+            return descriptor
+        os.close(descriptor)
+        raise NotReadable("it belongs to another user")
+    finally:
+        os.close(sandbox)
+
+
 def read_file(sandboxes: int, effect: ReadFile) -> FileRead:
     """Carry out a ReadFile below the open directory of all sandboxes; never raises OSError."""
     offset = effect.offset
     try:
-        descriptor = open_regular(sandboxes, f"{effect.container}/{effect.name}")
+        descriptor = _open_own(sandboxes, effect.container, effect.name)
     except NotReadable as error:
         return FileRead(effect.token, offset, b"", True, problem=f"{effect.name}: {error}")
     except FileNotFoundError:
