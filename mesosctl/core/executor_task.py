@@ -193,6 +193,10 @@ def _own_end(task: Task, emptied: ContainerEmptied) -> Step:
         notes.append(
             f"{emptied.oom_kills} {processes} of it killed for want of memory: {_used(emptied)}"
         )
+    elif _is_above(emptied):
+        usage = emptied.usage
+        peak, limit = _mib(usage.mem_peak_bytes), _mib(usage.mem_limit_bytes)
+        notes.append(f"peak {peak} above limit {limit}, not enforced in time")
     disk, disk_limit = emptied.usage.disk_peak_bytes, emptied.usage.disk_limit_bytes
     if 0 < disk_limit < disk:
         figures = f"peak {_mib(disk)} above limit {_mib(disk_limit)}"
@@ -235,6 +239,15 @@ def _limit_exceeded(task: Task, emptied: ContainerEmptied) -> tuple[Reason, str]
         return Reason.DISK_LIMIT, text
     figures = f"limit {task.limit_bytes}, peak {task.peak_bytes}"
     return Reason.LIMIT_EXCEEDED, f"{task.limit_kind} limit exceeded: {figures}"
+
+
+def _is_above(emptied: ContainerEmptied) -> bool:
+    """Whether it had more than its limit, which no kernel kept.
+
+    A kernel that keeps limits may count a few pages above; that is far below one part in 64.
+    """
+    limit = emptied.usage.mem_limit_bytes
+    return limit > 0 and emptied.usage.mem_peak_bytes > limit + limit // 64
 
 
 def _memory_text(task: Task, emptied: ContainerEmptied) -> str:

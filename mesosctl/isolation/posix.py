@@ -37,6 +37,8 @@ class _Memory:
     peak_bytes: int = 0
     reaped_bytes: int = 0
     look_again_at_s: float = 0.0
+    # What the last proportional sizes were less than the resident ones.
+    shared_bytes: int = 0
 
 
 class PosixHolder:
@@ -242,6 +244,8 @@ class PosixMem(Isolator):
     def __init__(self, table: ProcessTable) -> None:
         self._table = table
         self._memory: dict[str, _Memory] = {}
+        # The most that a launcher of ours is known to have been.
+        self._launcher_bytes = 0
 
     def prepare(self, container: str, limits: Limits) -> None:
         """Remember the limit."""
@@ -260,12 +264,17 @@ class PosixMem(Isolator):
     def reaped(self, container: str, told: Reaped) -> None:
         """The largest process that was waited for: all that is known of a task between samples.
 
-        The kernel counts what the process was before its exec, a copy of its launcher, so this
-        is good for a report and not for a verdict.
+        The kernel counts what the process was before its exec, a copy of its launcher: a figure
+        that is no larger than that one is good for a report, and does not break a limit.
         """
         memory = self._memory.get(container)
-        if memory is not None:
-            memory.reaped_bytes = max(memory.reaped_bytes, told.peak_bytes)
+        if memory is None:
+            return
+        memory.reaped_bytes = max(memory.reaped_bytes, told.peak_bytes)
+        if told.peak_bytes > self._launcher_bytes:
+            self._launcher_bytes = max(self._launcher_bytes, self._table.launcher_peak_bytes())
+            if told.peak_bytes > self._launcher_bytes:
+                memory.peak_bytes = max(memory.peak_bytes, told.peak_bytes)
 
     def watch(self) -> list[Violation]:
         """Measure every container; returns those above their limits."""
@@ -284,10 +293,14 @@ class PosixMem(Isolator):
     def usage(self, container: str, so_far: Usage) -> Usage:
         """The highest sample or the largest process reaped, and the limit."""
         memory = self._memory.get(container) or _Memory(None)
+        limit_bytes = memory.limit_bytes
+        doubtful_bytes = memory.reaped_bytes
+        if limit_bytes is not None:
+            doubtful_bytes = min(doubtful_bytes, limit_bytes)
         return replace(
             so_far,
-            mem_peak_bytes=max(memory.peak_bytes, memory.reaped_bytes),
-            mem_limit_bytes=memory.limit_bytes,
+            mem_peak_bytes=max(memory.peak_bytes, doubtful_bytes),
+            mem_limit_bytes=limit_bytes,
         )
 
     def cleanup(self, container: str) -> None:
@@ -301,7 +314,9 @@ class PosixMem(Isolator):
             memory.peak_bytes = max(memory.peak_bytes, bound_bytes)
             return
         began_s = time.monotonic()
-        if began_s < memory.look_again_at_s:
+        # Above the limit also if as much is shared as at the last look: that is worth another one.
+        likely = bound_bytes - memory.shared_bytes > memory.limit_bytes
+        if began_s < memory.look_again_at_s and not likely:
             return
         total_bytes = 0
         for pid, stat in group.members.items():
@@ -310,4 +325,5 @@ class PosixMem(Isolator):
             total_bytes += stat.rss_pages * PAGE_BYTES if exact_bytes is None else exact_bytes
         ended_s = time.monotonic()
         memory.look_again_at_s = ended_s + _REST_FACTOR * (ended_s - began_s)
+        memory.shared_bytes = max(0, bound_bytes - total_bytes)
         memory.peak_bytes = max(memory.peak_bytes, total_bytes)

@@ -153,6 +153,17 @@ class ProcessTable:
                 total_kib += int(line.split()[1])
         return total_kib * 1024
 
+    def launcher_peak_bytes(self) -> int:
+        """The most memory that the present launcher ever had resident; 0 when it is gone."""
+        for pid in self.spared - {os.getpid(), 0, 1}:
+            try:
+                data = read(f"{self._proc}/{pid}/status")
+            except OSError:
+                return 0
+            _, found, rest = data.partition(b"\nVmHWM:")
+            return int(rest.split(None, 1)[0]) * 1024 if found else 0
+        return 0
+
     def carried(self) -> tuple[str, ...]:
         """The containers of this agent that any process carries the token of, sorted."""
         found: dict[str, None] = {}

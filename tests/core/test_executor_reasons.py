@@ -89,3 +89,23 @@ def test_an_agent_that_was_declared_gone_ends_all_at_once(world: World) -> None:
     assert [update.reason for update in world.updates()] == [Reason.AGENT_GONE]
     final = world.finish("f1/t1", None, 9)
     assert (final.state, final.reason) == (TaskState.KILLED, Reason.AGENT_GONE)
+
+
+@pytest.mark.parametrize(("code", "signum"), [(0, None), (7, None), (None, 6)])
+def test_an_end_above_the_limit_is_its_own_with_a_note(
+    world: World, code: int | None, signum: int | None
+) -> None:
+    """Without a kernel that keeps it, what happens between two samples is found out too late."""
+    world.start(launch())
+    used = Usage(mem_peak_bytes=80 << 20, mem_limit_bytes=64 << 20)
+    final = world.finish("f1/t1", code, signum, usage=used)
+    assert (final.exit_code, final.signal) == (code, signum)
+    assert final.reason is not Reason.MEMORY_LIMIT
+    assert final.message.endswith("peak 80 MiB above limit 64 MiB, not enforced in time")
+
+
+def test_a_few_pages_above_the_limit_are_not_worth_a_note(world: World) -> None:
+    """A kernel that keeps the limit charges some pages before it does."""
+    world.start(launch())
+    used = Usage(mem_peak_bytes=(64 << 20) + 65536, mem_limit_bytes=64 << 20)
+    assert world.finish("f1/t1", 0, usage=used).message == ""

@@ -52,8 +52,9 @@ PATIENCE_S = 30.0 * SLOWNESS
 class Agent:
     """Plays the agent of one executor process: binds, launches, collects, acknowledges."""
 
-    def __init__(self, base: Path, isolation: str) -> None:
+    def __init__(self, base: Path, isolation: str, user: str | None = None) -> None:
         self.base = base
+        self.user = user
         self.path = str(base / "x.sock")
         self.agent_id = AgentId("a1")
         self.context = zmq.Context()
@@ -78,7 +79,15 @@ class Agent:
             stdout=self.log,
             stderr=self.log,
             start_new_session=True,
+            **(self._as_user(user) if user else {}),  # type: ignore[call-overload]
         )
+
+    def _as_user(self, user: str) -> dict[str, object]:
+        """What makes the executor an ordinary user's, who owns `base`."""
+        entry = pwd.getpwnam(user)
+        os.chown(self.base, entry.pw_uid, entry.pw_gid)
+        os.chmod(self.path, 0o777)
+        return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
     def bind(self) -> None:
         """Listen, as a fresh process would: without any session."""
@@ -151,12 +160,16 @@ class Agent:
             assert self.process.poll() is None or self.said_bye, (self.base / "log").read_text()
             self.pump(0.02)
 
-    def launch(self, name: str, *argv: str, mem: int = 256, **fields: object) -> ExecutorLaunch:
-        """A task of `argv`; fields go to the command or to the task."""
+    def launch(
+        self, name: str, *argv: str, mem: int = 256, cpus_milli: int = 1000, **fields: object
+    ) -> ExecutorLaunch:
+        """A task of `argv` with `mem` MiB; fields go to the command or to the task."""
         of_task = ("grace_s", "time_limit_s", "pids_max")
         in_task = {key: fields.pop(key) for key in of_task if key in fields}
         sandbox = self.base / name
         sandbox.mkdir()
+        if self.user:
+            os.chown(sandbox, pwd.getpwnam(self.user).pw_uid, -1)
         user = str(fields.get("user", ""))
         if user and os.geteuid() == 0 and user in {entry.pw_name for entry in pwd.getpwall()}:
             os.chown(sandbox, pwd.getpwnam(user).pw_uid, -1)
@@ -164,7 +177,7 @@ class Agent:
             TaskId(name),
             name,
             self.agent_id,
-            Resources.of(cpus_milli=1000, mem_bytes=mem * MIB),
+            Resources.of(cpus_milli=cpus_milli, mem_bytes=mem * MIB),
             Command(argv, **fields),  # type: ignore[arg-type]
             **in_task,  # type: ignore[arg-type]
         )
@@ -250,9 +263,12 @@ def why_no_cgroups() -> str:
 
 
 @contextmanager
-def playing(base: Path, isolation: str) -> Iterator[Agent]:
-    """An executor process that has registered; it ends well, and leaves no container."""
-    made = Agent(base, isolation)
+def playing(base: Path, isolation: str, user: str | None = None) -> Iterator[Agent]:
+    """An executor process that has registered; it ends well, and leaves no container.
+
+    `user`: it is this ordinary user's, who owns `base` from now on.
+    """
+    made = Agent(base, isolation, user)
     try:
         made.until(lambda: made.hellos, "never registers")
         yield made

@@ -216,6 +216,23 @@ def test_cpu_time_is_measured_also_after_the_end(isolation: Isolation) -> None:
     assert usage.mem_peak_bytes == 5 << 30
 
 
+def test_the_size_of_the_launcher_breaks_no_limit(isolation: Isolation) -> None:
+    """What wait4 tells of a process includes what it was before its exec: its launcher."""
+    code = "import sys; x = b'x' * (120 << 20); print(1, flush=True); sys.stdin.read()"
+    words = [sys.executable, "-S", "-c", code]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(words, **pipes) as launcher:  # type: ignore[call-overload]
+        launcher.stdout.readline()
+        isolation.spare(launcher.pid)
+        end(start(isolation, "f/small", "pass"))
+        end(start(isolation, "f/large", "pass"))
+        isolation.reaped("f/small", 0.0, 0.0, 121 << 20)
+        isolation.reaped("f/large", 0.0, 0.0, 300 << 20)
+        launcher.kill()
+    assert isolation.usage("f/small").mem_peak_bytes == 64 << 20
+    assert isolation.usage("f/large").mem_peak_bytes == 300 << 20
+
+
 def test_recover_finds_what_an_earlier_agent_started(isolation: Isolation) -> None:
     """After a crash of the agent the tokens are all that is left."""
     process = start(isolation, "f/t", "input()")
