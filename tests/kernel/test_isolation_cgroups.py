@@ -25,8 +25,19 @@ pytestmark = [pytest.mark.root, pytest.mark.cgroup]
 ROOT = f"mesosctl-{os.getpid()}-test"
 MIB = 1 << 20
 LIMITS = Limits(cpus_milli=2000, mem_bytes=64 * MIB, pids=64)
-SPIN = "while True: pass"
+# Python computes digests of large blocks without its lock, so the threads run side by side.
+SPIN = """\
+import hashlib, threading
+block = bytes(1 << 20)
+def spin():
+    while True: hashlib.sha256(block)
+for _ in range({threads}): threading.Thread(target=spin).start()
+"""
 HOG = "x = []\nwhile True: x.append(bytearray(1 << 20))"
+WHAT_IS_USED = (
+    *("memory.usage_in_bytes", "memory.memsw.usage_in_bytes"),
+    *("memory.current", "memory.swap.current"),
+)
 DAEMON = """\
 import os, signal, time
 for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP): signal.signal(s, signal.SIG_IGN)
@@ -151,6 +162,39 @@ def test_a_memory_hog_is_killed_within_its_limit(isolation: Isolation) -> None:
     until(lambda: isolation.cleanup("f/t"))
 
 
+def files_of(container: str, *names: str) -> dict[str, int]:
+    """The numbers in the files of a container that this kernel has."""
+    found = {}
+    for top in tops():
+        for name in names:
+            path = top / ROOT / "a1" / container / name
+            if path.exists():
+                found[name] = int(path.read_text())
+    return found
+
+
+def test_memory_and_swap_never_exceed_the_limit(isolation: Isolation) -> None:
+    """Four hogs and a writer in one container: neither memory nor swap, at no moment."""
+    code = f"import os\nfor _ in range(3): os.fork()\nopen('/dev/shm/x', 'wb').close()\n{HOG}"
+    limit = 24 * MIB
+    ended = 0
+    for number in range(10):
+        name = f"f/t{number}"
+        pid = python(isolation, name, Limits(2000, limit, 64), code.replace("x'", f"{ROOT}'"))
+        seen: dict[str, int] = {}
+        while os.waitpid(pid, os.WNOHANG)[0] == 0:
+            now = files_of(name, *WHAT_IS_USED)
+            seen = {key: max(value, seen.get(key, 0)) for key, value in now.items()}
+        ended += isolation.usage(name).oom_kills > 0
+        seen |= files_of(name, "memory.max_usage_in_bytes", "memory.memsw.max_usage_in_bytes")
+        isolation.kill(name)
+        until(lambda name=name: isolation.cleanup(name))  # type: ignore[misc]
+        assert seen and max(seen.values()) <= limit, seen
+        assert seen.get("memory.swap.current", 0) == 0
+    Path(f"/dev/shm/{ROOT}").unlink()
+    assert ended == 10
+
+
 def test_an_oom_kill_of_a_child_is_told(isolation: Isolation) -> None:
     """The first process may survive the kill of its child and end well; only the counter tells."""
     code = f"import os, time\nif os.fork() == 0:\n  exec({HOG!r})\nos.wait()\ntime.sleep(60)"
@@ -185,27 +229,35 @@ def test_the_oom_descriptor_becomes_readable(isolation: Isolation) -> None:
         os.fstat(descriptor)
 
 
-@pytest.mark.parametrize("processes", [1, 3])
-def test_half_a_cpu_is_half_a_cpu(isolation: Isolation, processes: int) -> None:
-    """However many processes a task has, its CPU time stays within a twentieth of its limit."""
-    code = f"import os\nfor _ in range({processes - 1}):\n  os.fork() or None\n{SPIN}"
-    pid = python(isolation, "f/t", Limits(500, 64 * MIB, 64), code)
-    until(lambda: isolation.usage("f/t").cpu_user_s > 0.1)
+def come_first() -> None:
+    """Put all of our containers before whatever else this machine is busy with."""
+    for top in tops():
+        for name, most in (("cpu.shares", "262144"), ("cpu.weight", "10000")):
+            for path in (top / ROOT / name, top / ROOT / "a1" / name, top / ROOT / "a1/f" / name):
+                if path.exists():
+                    path.write_text(most)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_half_a_cpu_is_half_a_cpu(isolation: Isolation, threads: int) -> None:
+    """Over ten seconds a task uses its quota, within a twentieth, on however many CPUs at once."""
+    pid = python(isolation, "f/t", Limits(500, 64 * MIB, 64), SPIN.format(threads=threads))
+    come_first()
+    until(lambda: isolation.usage("f/t").cpu_user_s > 0.1 * threads)
     # The limit must hold in every window; that it is also reached shows in the first one in which
     # nothing else on the machine takes the CPU away.
-    reached = False
-    for _ in range(8):
+    for _ in range(5):
         first, began_s = isolation.usage("f/t"), time.monotonic()
-        until(lambda began_s=began_s: time.monotonic() - began_s >= 2.5)
+        select.select([], [], [], 10.0)
         last, ended_s = isolation.usage("f/t"), time.monotonic()
         used_s = last.cpu_user_s + last.cpu_system_s - first.cpu_user_s - first.cpu_system_s
         share = used_s / (ended_s - began_s)
-        assert share < 0.55
-        reached = share > 0.45
-        if reached:
+        print(f"\n{threads} threads with half a CPU: {share:.4f} of one over 10 s")
+        assert share <= 0.525
+        if share >= 0.475:
             break
     finish(isolation, "f/t", pid)
-    assert reached
+    assert share >= 0.475
 
 
 def test_cpu_time_agrees_with_the_process(isolation: Isolation) -> None:

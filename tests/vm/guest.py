@@ -25,6 +25,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,10 +39,11 @@ UP = b"guest: up"
 # Everything between the kernel and the host's files; each after what it needs.
 MODULES = (
     *("virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci"),
-    *("netfs", "fscache", "9pnet", "9pnet_virtio", "9p", "overlay"),
+    *("virtio_blk", "netfs", "fscache", "9pnet", "9pnet_virtio", "9p", "overlay"),
 )
 APT = ("apt-get", "-q")
 DOWNLOAD_S = 300
+SWAP_BYTES = 256 << 20
 
 INIT = """\
 #!/bin/busybox sh
@@ -61,6 +63,7 @@ mount -t devtmpfs none /top/dev
 mkdir -p /top/dev/shm /top/dev/pts
 mount -t devpts none /top/dev/pts
 for place in dev/shm run; do mount -t tmpfs -o mode=1777 none /top/$place; done
+mkswap /dev/vda > /dev/null && swapon /dev/vda || echo "guest: no swap"
 mount -t cgroup2 none /top/sys/fs/cgroup
 ifconfig lo 127.0.0.1 up
 cp /command /top/run/command
@@ -88,12 +91,17 @@ def main() -> int:
     cache = Path(os.environ.get("MESOSCTL_VM_CACHE") or CHECKOUT / ".vm").resolve()
     try:
         tools = unpacked(cache)
-        initrd = cache / "initrd"
-        initrd.write_bytes(packed(cache, tools, options.command))
+        with tempfile.TemporaryDirectory(prefix="run-", dir=cache) as name:
+            initrd, swap = Path(name, "initrd"), Path(name, "swap")
+            initrd.write_bytes(packed(Path(name), tools, options.command))
+            with swap.open("wb") as file:
+                # Swap must be there to be had, or no limit of it is tested.
+                file.truncate(SWAP_BYTES)
+            words = qemu(tools, initrd, swap, options.memory_mib)
+            return run(words, tools, options.limit_s)
     except NoGuest as reason:
         print(f"no guest with cgroup v2: {reason}", flush=True)
         return SKIPPED
-    return run(qemu(tools, initrd, options.memory_mib), tools, options.limit_s)
 
 
 def unpacked(cache: Path) -> Path:
@@ -163,10 +171,9 @@ def call(words: Sequence[str], cwd: Path = CHECKOUT, limit_s: float = 60.0) -> s
     return done.stdout
 
 
-def packed(cache: Path, tools: Path, command: Sequence[str]) -> bytes:
+def packed(place: Path, tools: Path, command: Sequence[str]) -> bytes:
     """The first file system of the guest, which mounts the real one and runs the command there."""
-    tree = cache / "first"
-    shutil.rmtree(tree, ignore_errors=True)
+    tree = place / "first"
     for name in ("bin", "modules", "proc", "sys", "dev", "lower", "upper", "top"):
         (tree / name).mkdir(parents=True)
     shutil.copy(tools / "bin" / "busybox", tree / "bin" / "busybox")
@@ -184,7 +191,7 @@ def packed(cache: Path, tools: Path, command: Sequence[str]) -> bytes:
     return gzip.compress(archive.stdout, 1)
 
 
-def qemu(tools: Path, initrd: Path, memory_mib: int) -> list[str]:
+def qemu(tools: Path, initrd: Path, swap: Path, memory_mib: int) -> list[str]:
     """The words that start the guest."""
     kernels = sorted((tools / "boot").glob("vmlinuz-*"))
     share = tools / "usr" / "share"
@@ -196,6 +203,7 @@ def qemu(tools: Path, initrd: Path, memory_mib: int) -> list[str]:
         *("-append", "console=ttyS0 loglevel=1 panic=-1 cgroup_no_v1=all"),
         *("-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"),
         *("-device", "virtio-9p-pci,fsdev=host,mount_tag=host"),
+        *("-drive", f"file={swap},if=virtio,format=raw"),
         *("-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot"),
     ]
 
