@@ -21,7 +21,7 @@ PYTHON_DIRS = mesosctl tests tools $(wildcard bench examples)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-v2 lint style format imports types check docs man bench chaos sweep clean python-is-fit
+.PHONY: help demo test test-all test-v2 lint style format imports types check docs man bench compare chaos sweep clean python-is-fit
 
 # A stamp holds the path for which it was made: scripts of a virtual environment name it, so a
 # checkout that was moved, or whose Python is gone, gets a new one.
@@ -80,6 +80,9 @@ man: $(DEV) ## Write man/ and completions/ anew from the commands.
 
 bench: $(INSTALLED) ## Allocation, throughput, latency, submission, start-up time, idle cost: JSON, one object each.
 	@for name in allocator startup latency submission throughput idle; do $(BIN)/python "bench/$$name.py" || exit 1; done
+
+compare: $(INSTALLED) ## Ours beside HyperQueue, GNU parallel, xargs and a bare loop: JSON.
+	@$(BIN)/python bench/compare.py
 
 # "make chaos CHAOS_ARGS='--seconds 600 --jobs 10000 --seed 7'" repeats what the seed 7 does.
 chaos: $(DEV) ## Kills, stops and cuts on a cluster of real processes for a minute; prints its seed.

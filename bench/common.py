@@ -114,13 +114,14 @@ class Cluster:
     """A master with its batch framework and one agent, in a temporary directory.
 
     Use as a context manager: entering waits until jobs are taken, leaving stops and removes all.
-    Empty `resources`: no agent.
+    Empty `resources`: no agent. `options` are the master's.
     """
 
-    def __init__(self, resources: str, *options: str) -> None:
+    def __init__(self, resources: str, *options: str, agent_options: Sequence[str] = ()) -> None:
         self.base = Path(tempfile.mkdtemp(prefix="mesosctl-bench-"))
         self._resources = resources
         self._options = options
+        self._agent_options = agent_options
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._words: dict[str, list[str]] = {}
         self.command = installed()
@@ -172,6 +173,11 @@ class Cluster:
             "spawner": [child for executor in executors for child in _children(executor)],
         }
 
+    def isolation(self) -> list[str]:
+        """The isolators that the agent uses."""
+        (agent,) = json.loads(self.run("agents", "-o", "json"))["agents"]
+        return [str(name) for name in agent.get("isolation", ())]
+
     def kill(self, name: str) -> None:
         """kill -9 of `master` or `agent`, and wait until it is gone."""
         self._processes[name].kill()
@@ -195,7 +201,7 @@ class Cluster:
         if self._resources:
             words = ["agent", "--name", "bench", "--resources", self._resources]
             place = ["--work-dir", str(self.base / "agent"), "--cgroup-root", self.base.name]
-            self._words["agent"] = [*words, *place]
+            self._words["agent"] = [*words, *place, *self._agent_options]
             self._daemon("agent")
             self._until(lambda: "registered" in self._try("agents").stdout, "the agent registers")
         self._until(lambda: self._try("jobs").returncode == 0, "the framework starts")

@@ -57,7 +57,7 @@ def main() -> None:
     costs: dict[str, float] = {}
     with Cluster(f"cpus:{options.cpus:g};mem:4096") as cluster:
         one_job(cluster, 50)
-        (agent,) = json.loads(cluster.run("agents", "-o", "json"))["agents"]
+        isolation = cluster.isolation()
         before = cpu_of_daemons(cluster)
         for _ in range(options.rounds):
             whole, inner = one_job(cluster, options.tasks)
@@ -74,7 +74,7 @@ def main() -> None:
             "tasks": options.tasks,
             "rounds": options.rounds,
             "slots": int(options.cpus / SHARE_OF_A_CPU),
-            "isolation": agent.get("isolation"),
+            "isolation": isolation,
             "tasks_per_s": round(rate, 1),
             "tasks_per_s_without_the_command": round(statistics.median(inner_rates), 1),
             "xargs_per_s": round(bare, 1),
