@@ -5,9 +5,11 @@ when the executor dies it dies too, its tasks do not. It imports only the standa
 siblings rawcalls and spawner_launch, so that it starts quickly and has little to go wrong.
 
 Rules it keeps, on which the executor relies:
-- One thread does the work, and a second one the launches that stay root. Each has a directory and
-  umask of its own; they alone join cgroups and take on users' ids, while the leader of the process
-  keeps root's ids and its own cgroups (version 2 can only move the whole process).
+- One of two threads has the loop at a time: one makes the launches that stay root, the other those
+  of other users. The loop changes over with the kind of launch, so a row of one kind costs no
+  change of threads. Each has a directory and umask of its own; they alone join cgroups and take on
+  users' ids, while the leader of the process keeps root's ids and its own cgroups (version 2 can
+  only move the whole process).
 - The two differ in their capabilities: see give_up_capabilities.
 - No order is begun, and no dead child is reaped, before every earlier report is in the socket. So
   after this process was killed the oldest order without a report is the only one that may have
@@ -26,7 +28,6 @@ import contextlib
 import errno
 import json
 import os
-import queue
 import resource
 import select
 import signal
@@ -129,29 +130,47 @@ class Channel:
 
 
 class Spawner:
-    """The loop of the working thread: orders, launches, and deaths of children."""
+    """The loop: orders, launches, and deaths of children. Whose turn it is has it to itself.
 
-    def __init__(self, stream: socket.socket, errands: "Errands | None") -> None:
+    `turns` has a lock for each kind of thread that serves, True for the one that stays root; the
+    loop is with the one that got its lock.
+    """
+
+    def __init__(self, stream: socket.socket, kinds: "tuple[bool, ...]") -> None:
         self._stream = stream
         self._channel = Channel(stream)
-        self._errands = errands
-        self._launcher = Launcher()
+        self._turns = {kind: threading.Semaphore(0) for kind in kinds}
         self._signals = rawcalls.signalfd(signal.SIGCHLD)
+        self._ready = False
         self._deaths_wait = False
         self._unreaped: int | None = None
+        self._poll = select.poll()
+        self._poll.register(self._signals, select.POLLIN)
 
-    def run(self) -> None:
-        """Serve until the executor goes away, which raises EOFError."""
-        poll = select.poll()
-        poll.register(self._signals, select.POLLIN)
+    def begin(self) -> None:
+        """Give one thread the loop."""
+        next(iter(self._turns.values())).release()
+
+    def serve(self, kind: bool) -> None:
+        """Serve in turns until the executor goes away, which raises EOFError."""
+        launcher = Launcher()
+        while True:
+            self._turns[kind].acquire()
+            if not self._ready:
+                self._ready = True
+                self._channel.report({"op": "ready"})
+            self._serve_turn(kind, launcher)
+            self._turns[not kind].release()
+
+    def _serve_turn(self, kind: bool, launcher: "Launcher") -> None:
+        """Serve until an order comes that is the other thread's."""
         channel = self._channel
-        channel.report({"op": "ready"})
         while True:
             room = len(channel.orders) < PENDING_ORDERS_LIMIT
             interest = (select.POLLIN if room else 0) | (0 if channel.clear else select.POLLOUT)
-            poll.register(self._stream, interest)
+            self._poll.register(self._stream, interest)
             busy = channel.clear and (bool(channel.orders) or self._deaths_wait)
-            ready = dict(poll.poll(0 if busy else None))
+            ready = dict(self._poll.poll(0 if busy else None))
             if self._signals in ready:
                 # Emptied before looking, so that a death while we look raises it again.
                 os.read(self._signals, 4096)
@@ -161,7 +180,11 @@ class Spawner:
             channel.flush()
             self._report_deaths()
             if channel.clear and channel.orders:
-                channel.report(self._launch(*channel.orders.popleft()))
+                order = channel.orders[0][0]
+                stays_root = not order["uid"] or order["as_helper"]
+                if len(self._turns) > 1 and stays_root is not kind:
+                    return
+                channel.report(launcher.launch(*channel.orders.popleft()))
 
     def _report_deaths(self) -> None:
         """Report children that have died, each reaped only once its report is in the socket."""
@@ -176,12 +199,6 @@ class Spawner:
             self._unreaped = death[0]
             self._channel.report({"op": "exited", **dict(zip(DEATH, death, strict=True))})
 
-    def _launch(self, order: "Order", stdin_fd: int | None) -> "Order":
-        """Carry out one order on the thread that may; returns the report."""
-        if self._errands is None or (order["uid"] and not order["as_helper"]):
-            return self._launcher.launch(order, stdin_fd)
-        return self._errands.run(order, stdin_fd)
-
 
 class Launcher:
     """One thread's way into a task's limits, ids and directory, and back. Made on that thread."""
@@ -191,6 +208,8 @@ class Launcher:
         self._identity = spawner_launch.Identity()
         self._thread_id = b"%d" % rawcalls.gettid()
         self._null_fd = os.open(os.devnull, os.O_RDWR)
+        # The files of our own cgroups, which every launch comes back to.
+        self._homes: dict[str, int] = {}
 
     def launch(self, order: "Order", stdin_fd: int | None) -> "Order":
         """Carry out one order and return its report. Raises OSError when there is no way back."""
@@ -242,7 +261,10 @@ class Launcher:
         """Leave the task's cgroups again. Raises OSError: the process must end."""
         text = self._thread_id if order["by"] == "thread" else b"%d" % os.getpid()
         for path in order["home"]:
-            spawner_launch.write_file(path, text)
+            descriptor = self._homes.get(path)
+            if descriptor is None:
+                descriptor = self._homes[path] = os.open(path, os.O_WRONLY)
+            os.write(descriptor, text)
 
 
 def prepare(parent_pid: int) -> None:
@@ -263,25 +285,6 @@ def prepare(parent_pid: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-class Errands:
-    """The thread that launches what stays root, one order at a time, for the loop to wait on."""
-
-    def __init__(self) -> None:
-        self._orders: queue.SimpleQueue[tuple[Order, int | None]] = queue.SimpleQueue()
-        self._reports: queue.SimpleQueue[Order] = queue.SimpleQueue()
-
-    def run(self, order: "Order", stdin_fd: int | None) -> "Order":
-        """Have an order carried out and return its report."""
-        self._orders.put((order, stdin_fd))
-        return self._reports.get()
-
-    def serve(self) -> None:
-        """Carry out orders for ever, on the thread that calls this."""
-        launcher = Launcher()
-        while True:
-            self._reports.put(launcher.launch(*self._orders.get()))
-
-
 def give_up_capabilities() -> None:
     """Keep of root's capabilities in this thread the two that change ids, and those from tasks.
 
@@ -300,11 +303,11 @@ def give_up_capabilities() -> None:
         rawcalls.set_capabilities(kept)
 
 
-def serve(stream: socket.socket, errands: "Errands | None") -> None:
-    """Run the loop; raises EOFError when the executor is gone."""
-    if errands is not None:
+def serve(spawner: Spawner, stays_root: bool) -> None:
+    """Take turns with the loop; raises EOFError when the executor is gone."""
+    if not stays_root:
         give_up_capabilities()
-    Spawner(stream, errands).run()
+    spawner.serve(stays_root)
 
 
 def to_the_end(name: str, function: "Callable[..., None]", *arguments: object) -> None:
@@ -336,11 +339,16 @@ def main(arguments: list[str]) -> int:
         print(f"spawner {os.getpid()} cannot start: {error}", file=sys.stderr)
         return EXIT_BROKEN
     rawcalls.set_thread_name("mesosctl-spawn")
-    errands = Errands() if os.geteuid() == 0 else None
-    if errands is not None:
-        start = ("mesosctl-root", errands.serve)
-        threading.Thread(target=to_the_end, args=start, daemon=True).start()
-    worker = threading.Thread(target=to_the_end, args=("mesosctl-launch", serve, stream, errands))
-    worker.start()
-    worker.join()
+    # An ordinary user has one kind of launches, which keep what it has.
+    kinds = (True, False) if os.geteuid() == 0 else (True,)
+    spawner = Spawner(stream, kinds)
+    names = {True: "mesosctl-root", False: "mesosctl-launch"}
+    threads = [
+        threading.Thread(target=to_the_end, args=(names[kind], serve, spawner, kind), daemon=True)
+        for kind in kinds
+    ]
+    for thread in threads:
+        thread.start()
+    spawner.begin()
+    threads[0].join()
     return EXIT_BROKEN
