@@ -29,7 +29,7 @@ from mesosctl.model.cluster import AgentInfo
 from mesosctl.model.ids import AgentId, is_ident
 from mesosctl.model.masters import is_zk, split_masters
 from mesosctl.plugins.isolators import open_isolation
-from mesosctl.runtime import notify, probe
+from mesosctl.runtime import collector, notify, probe
 from mesosctl.runtime.agent_deeds import AgentDeeds, Executing, Places
 from mesosctl.runtime.endpoints import parse_address
 from mesosctl.runtime.ids import new_id
@@ -276,7 +276,7 @@ def _run(settings: AgentSettings, work_dir: Path, store: SqliteStore, log: Logge
     loop.authority(DOMAIN, deeds.may_connect)
     loop.on_ready, loop.on_stop = notify.ready, notify.stopping
     try:
-        return loop.run()
+        return collector.run_calmly(loop)
     finally:
         deeds.close(remove=machine.is_closing and not machine.executors)
         # Executors that live on find the socket of the next run under the same name.

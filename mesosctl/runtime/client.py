@@ -100,6 +100,7 @@ class Hub:
         due = [client.prepare() for client in self._clients]
         now = time.monotonic()
         wait_s = min([timeout_s, *(at - now for at in due)])
+        self._sources.touch()
         self._sources.poll(max(0.0, wait_s))
         for client in list(self._clients):
             client.take()

@@ -63,12 +63,11 @@ def _watch_deaths() -> int:
 
 def _run(options: argparse.Namespace, spawner: SpawnerLink, deaths_fd: int) -> int:
     """Import the rest, put the parts together and run the loop."""
-    import gc
-
     from mesosctl.core.executor import ExecutorMachine
     from mesosctl.limits import EXECUTOR_IDLE_S
     from mesosctl.model.ids import AgentId, ExecutorId
     from mesosctl.plugins.isolators import open_isolation
+    from mesosctl.runtime import collector
     from mesosctl.runtime.executor_deeds import Deeds
     from mesosctl.runtime.executor_leases import LeaseDeeds
     from mesosctl.runtime.executor_orders import Orders
@@ -98,10 +97,7 @@ def _run(options: argparse.Namespace, spawner: SpawnerLink, deaths_fd: int) -> i
     Deeds(loop, isolation, spawner, Orders(options.agent_id)).attach(deaths_fd)
     guard = ("--isolation", options.isolation, "--cgroup-root", options.cgroup_root)
     LeaseDeeds(loop, (*guard, "--agent-id", options.agent_id)).attach()
-    # What was made so far stays for good: the collector need not look at it again and again.
-    gc.collect()
-    gc.freeze()
-    exit_code = loop.run()
+    exit_code = collector.run_calmly(loop)
     if machine.framework_id:
         # Every framework leaves at last: without this its directories would stay for good.
         isolation.retire(machine.framework_id)

@@ -22,7 +22,7 @@ from mesosctl.errors import MesosctlError, StorageFailed, UsageError
 from mesosctl.limits import FAILOVER_TIMEOUT_S, LOG_KEEP_S, REFUSE_S
 from mesosctl.model.cluster import FrameworkInfo
 from mesosctl.model.ids import FrameworkId, is_ident, is_role
-from mesosctl.runtime import notify
+from mesosctl.runtime import collector, notify
 from mesosctl.runtime.ids import new_id
 from mesosctl.runtime.loop import Loop
 from mesosctl.runtime.masters import link_to_master
@@ -104,7 +104,7 @@ def _run(
     loop.on_refused(lambda link, why: _refused(loop, why))
     loop.log("info", f"commands are served on {told}, the master is {master}")
     loop.on_ready, loop.on_stop = notify.ready, notify.stopping
-    return loop.run()
+    return collector.run_calmly(loop)
 
 
 def _bind(loop: Loop, listen: str, own: KeyFile, remembered: Path) -> str:

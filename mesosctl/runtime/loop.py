@@ -56,6 +56,8 @@ FLUSH_S = 0.01
 # A process that stops gives its last messages so long to leave.
 STOP_LINGER_S = 1.0
 _WAIT_MAX_S = 3600.0
+# Deeds answer with events, the machine with deeds: so often in one pass.
+ROUNDS_MAX = 3
 
 E = TypeVar("E", bound=Effect)
 
@@ -143,7 +145,7 @@ class Loop:
 
     def resolve(self, key: str, allowed: bool, domain: str | None = None) -> None:
         """Decide about connections of `key` for which the authority answered None."""
-        self._network.zap.resolve(key, allowed, domain)
+        self._network.resolve(key, allowed, domain)
 
     def drop_key(self, key: str) -> None:
         """End every live connection of this key, on all sockets; each becomes PeerLost."""
@@ -260,6 +262,17 @@ class Loop:
         while self._calls:
             network.events.extend(self._calls.popleft()())
         self._take_timers()
+        self._handle_events()
+        # What deeds have posted needs no poll; but nobody may keep the loop from polling.
+        for _ in range(ROUNDS_MAX):
+            if not network.events or self._exit_code is not None:
+                return
+            self._gate()
+            self._handle_events()
+
+    def _handle_events(self) -> None:
+        """Have the machine take all events and settle, then carry out what it wants."""
+        network = self._network
         events = list(network.events)
         network.events.clear()
         network.begin_pass()
@@ -300,7 +313,7 @@ class Loop:
                     # Intervals that were missed are not made up for.
                     timer.due = mono + timer.interval_s
                 self._network.events.extend(timer.deed())
-        self._network.zap.expire(mono)
+        self._network.expire(mono)
 
     def _take_signals(self) -> None:
         self._network.events.extend(Signalled(number) for number in self._wakeup.take())

@@ -23,7 +23,7 @@ from mesosctl.limits import AGENT_TIMEOUT_S, ALLOCATION_INTERVAL_S, OFFER_TIMEOU
 from mesosctl.model.cluster import Principal
 from mesosctl.model.masters import ZkPlace
 from mesosctl.plugins.allocators import make_allocator
-from mesosctl.runtime import notify
+from mesosctl.runtime import collector, notify
 from mesosctl.runtime.child import FrameworkChild
 from mesosctl.runtime.ids import new_id
 from mesosctl.runtime.logs import Logger
@@ -173,7 +173,7 @@ def _run(
     try:
         if child is not None:
             child.start()
-        return loop.run()
+        return collector.run_calmly(loop)
     finally:
         if announcement is not None:
             announcement.unlink(missing_ok=True)
@@ -199,7 +199,7 @@ def _lead(loop: Loop, seat: Seat, address: str, own: KeyFile) -> int:
         seat.announce(address, own.pair.public)
     except MesosctlError as error:
         seat.fence.lose(str(error))
-    return loop.run()
+    return collector.run_calmly(loop)
 
 
 def _let_known_keys_in(loop: Loop, keys: AuthorizedKeys) -> None:

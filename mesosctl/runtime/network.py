@@ -82,9 +82,21 @@ class Network:
         """See Loop.authority."""
         self.zap.set_authority(domain, authority)
 
+    def resolve(self, key: str, allowed: bool, domain: str | None = None) -> None:
+        """See Loop.resolve."""
+        self._sources.touch()
+        self.zap.resolve(key, allowed, domain)
+
+    def expire(self, mono: float) -> None:
+        """Turn connections away that were not decided about in time."""
+        due = self.zap.deadline()
+        if due is not None and due <= mono:
+            self._sources.touch()
+            self.zap.expire(mono)
+
     def drop_key(self, key: str) -> None:
         """See Loop.drop_key."""
-        self.zap.resolve(key, False)
+        self.resolve(key, False)
         for server in self._servers.values():
             for peer in server.drop_key(key):
                 self._lose(peer)
@@ -128,6 +140,7 @@ class Network:
             if server.is_unsettled:
                 self._take_server(server)
             if server.is_waiting:
+                self._sources.touch(server.socket)
                 server.flush()
         for link in self._links.values():
             if link.is_unsettled:
@@ -138,6 +151,7 @@ class Network:
         self._lost.clear()
 
     def _take_server(self, server: ServerSocket, *, follow: bool = True) -> None:
+        self._sources.touch(server.socket)
         messages, lost = server.receive(PASS_MESSAGES_MAX, follow=follow)
         for peer, key, frame in messages:
             envelope = self._decoded(frame)
@@ -151,6 +165,7 @@ class Network:
             self._lose(peer)
 
     def _take_link(self, link: Link, *, follow: bool = True) -> None:
+        self._sources.touch(link.socket)
         link.flush()
         frames, lost = link.receive(PASS_MESSAGES_MAX, follow=follow)
         for frame in frames:
@@ -217,11 +232,13 @@ class Network:
         self._counters.sent += 1
         link = self._links.get(peer)
         if link is not None:
+            self._sources.touch(link.socket)
             sent = link.send(frame)
             if link.is_waiting:
                 self._watch_link(link)
         else:
             server = self._servers.get(peer.partition(":")[0])
+            self._sources.touch(server and server.socket)
             sent = server is not None and server.send(peer, frame)
         if not sent:
             self._lose(peer)
@@ -293,6 +310,7 @@ class Network:
 
     def flush(self) -> bool:
         """Send what waits for whomever; whether nothing waits any more that could still leave."""
+        self._sources.touch()
         for server in self._servers.values():
             server.flush()
         for link in self._links.values():

@@ -1,8 +1,16 @@
-"""What a loop waits for: sockets and descriptors, and what interrupts the wait from outside."""
+"""What a loop waits for: sockets and descriptors, and what interrupts the wait from outside.
+
+Rules: libzmq's own poll asks each socket twice in each pass, which was most of the cost of a pass
+for somebody who waits for pipes as well. So the descriptors behind the sockets are polled, which
+only tell of changes (zmq_getsockopt(3), ZMQ_FD): a change may be taken in by any call on the
+socket. Whoever has sent or received says so with `touch`, and the socket is then asked once more,
+before the next wait.
+"""
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -41,27 +49,68 @@ class Sources:
     """What a poll waits for, each with what to call when it is ready."""
 
     def __init__(self) -> None:
-        self._poller = zmq.Poller()
+        self._poll = select.poll()
         self._takes: dict[Any, Callable[[], None]] = {}
+        # The descriptors that are polled, and whose they are; what sockets are wanted for.
+        self._descriptors: dict[Any, int] = {}
+        self._owners: dict[int, Any] = {}
+        self._sockets: dict[Any, int] = {}
+        # Sockets whose descriptors may have told of something already.
+        self._touched: dict[Any, None] = {}
 
     def add(self, source: Any, take: Callable[[], None], flags: int = IN) -> None:
         """Watch a socket or descriptor; again with other flags changes them."""
         self._takes[source] = take
-        self._poller.register(source, flags)
+        if isinstance(source, int):
+            wanted = (select.POLLIN if flags & IN else 0) | (select.POLLOUT if flags & OUT else 0)
+            self._descriptors[source] = descriptor = source
+            self._poll.register(descriptor, wanted)
+        else:
+            self._touched[source] = None
+            self._sockets[source] = flags
+            self._descriptors[source] = descriptor = int(source.getsockopt(zmq.FD))
+            self._poll.register(descriptor, select.POLLIN)
+        self._owners[descriptor] = source
 
     def remove(self, source: Any) -> None:
-        """Watch it no longer; an unknown one is ignored."""
+        """Watch it no longer, before it is closed; an unknown one is ignored."""
         if self._takes.pop(source, None) is not None:
-            self._poller.unregister(source)
+            descriptor = self._descriptors.pop(source)
+            del self._owners[descriptor]
+            self._poll.unregister(descriptor)
+            self._sockets.pop(source, None)
+
+    def touch(self, socket: Any = None) -> None:
+        """Say that something was sent or received through a socket; None: through any of them."""
+        if socket is None:
+            self._touched.update(dict.fromkeys(self._sockets))
+        else:
+            self._touched[socket] = None
 
     def poll(self, wait_s: float) -> None:
         """Wait up to `wait_s`, then call what is due."""
+        ready: dict[Any, None] = {}
+        touched, self._touched = self._touched, {}
+        for source in touched:
+            # One that was touched may have been removed, or be no source of ours.
+            wanted = self._sockets.get(source)
+            if wanted is not None and source.getsockopt(zmq.EVENTS) & wanted:
+                ready[source] = None
         # Rounded up: waking before the deadline would mean to wait again for nothing.
-        for source, _ in self._poller.poll(int(wait_s * 1000 + 0.999)):
+        wait_ms = 0 if ready else int(wait_s * 1000 + 0.999)
+        for descriptor, _ in self._poll.poll(wait_ms):
+            source = self._owners[descriptor]
+            wanted = self._sockets.get(source)
+            # What lies behind the descriptor of a socket may be of no interest to anybody.
+            if wanted is None or source.getsockopt(zmq.EVENTS) & wanted:
+                ready[source] = None
+        for source in ready:
             # What was called before may have removed this one.
             take = self._takes.get(source)
             if take is not None:
                 take()
+                if source in self._sockets:
+                    self._touched[source] = None
 
 
 class Wakeup:

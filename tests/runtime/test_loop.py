@@ -504,7 +504,9 @@ def test_what_was_said_before_stop_is_delivered(monkeypatch: pytest.MonkeyPatch)
     echo = Echo(answers=1)
     server, address = serve(echo)
     caller = Scripted()
-    client = call(caller, address)
+    # Its `run` says Started; a second one would open the link anew, and the one answer get lost.
+    client = Loop(caller, role="caller")
+    client.link("up", LinkSpec(address, CLIENT, SERVER.public))
     last = [Send("up", Envelope("", 0, "s", seq, WhoIs(f"word {seq}"))) for seq in range(2, 3000)]
     hello = Send("up", Envelope("", 0, "s", 1, WhoIs("hello")))
 
