@@ -8,8 +8,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PYTEST_ARGS ?=
 POINTS ?= 200
-V2_ARGS ?= -m "not slow" tests/kernel
-V2_LIMIT ?= 420
+# What asks about cgroups, and not what needs a whole cluster or compares prices.
+V2_ARGS ?= -m "not slow" -k "not price" --durations=5 $(addprefix tests/kernel/test_, \
+    isolation_cgroups.py isolators_cgroups.py spawner_root.py hostile_ends.py hostile_neighbours.py)
+V2_LIMIT ?= 600
 # "make test COVERAGE=1" measures branches, also in the processes that the tests start.
 COVERAGE ?=
 # Files of tests run side by side, one process for each core; JOBS=0 runs all in one process.

@@ -37,6 +37,7 @@ class Dialect:
 
     `controllers` pairs each with the index of its hierarchy in the tree. `stop_forks(directories)`
     makes killing provable; `kill_at_once(directory)` says whether the kernel has killed all.
+    `hasten(directories)` lets what was killed have the CPU time that its end takes.
     `watch(directory)` is a descriptor that becomes readable on an OOM kill, or None.
     """
 
@@ -45,6 +46,7 @@ class Dialect:
     join_by: str
     stop_forks: Callable[[Sequence[str]], None] | None
     kill_at_once: Callable[[str], bool] | None
+    hasten: Callable[[Sequence[str]], None] | None
     watch: Callable[[Sequence[str]], int | None]
     sample: Callable[[Sequence[str]], None] | None
 
@@ -122,10 +124,12 @@ class Cgroups:
         """SIGKILL everything inside, also what is being forked right now."""
         directories = self._tree.directories(container)
         at_once = self._dialect.kill_at_once
-        if at_once is not None and not self._launching(container) and at_once(directories[0]):
-            return
-        stop = self._dialect.stop_forks
-        self._tree.kill(container, None if stop is None else lambda: stop(directories))
+        if at_once is None or self._launching(container) or not at_once(directories[0]):
+            stop = self._dialect.stop_forks
+            self._tree.kill(container, None if stop is None else lambda: stop(directories))
+        hasten = self._dialect.hasten
+        if hasten is not None:
+            hasten(directories)
 
     def sample(self) -> list[Violation]:
         """Look at what the kernel does not remember; the kernel enforces, so nobody violates."""

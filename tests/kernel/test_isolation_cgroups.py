@@ -284,6 +284,23 @@ def test_a_fork_bomb_stops_at_its_limit_and_dies(isolation: Isolation) -> None:
     until(lambda: isolation.cleanup("f/t"))
 
 
+def test_a_killed_container_ends_on_more_than_its_quota(isolation: Isolation) -> None:
+    """Two hundred processes on a hundredth of a CPU took eight seconds to end."""
+    fork = "for _ in range(200):\n  if os.fork() == 0: break\n"
+    code = f"import os, time\n{fork}time.sleep(900.0 + 1)"
+    pid = python(isolation, "f/t", Limits(2000, 256 * MIB, 300), code)
+    until(lambda: len(isolation.pids("f/t")) == 201)
+    names = ("cpu.cfs_quota_us", "cpu.max")
+    files = [top / ROOT / "a1/f/t" / name for top in tops() for name in names]
+    (quota,) = [path for path in files if path.exists()]
+    quota.write_text("1000" if quota.name == "cpu.cfs_quota_us" else "1000 100000")
+    began_s = time.monotonic()
+    isolation.kill("f/t")
+    assert quota.read_text().split()[0] in ("-1", "max")
+    assert finish(isolation, "f/t", pid) == signal.SIGKILL
+    print(f"\n201 processes with a hundredth of a CPU ended in {time.monotonic() - began_s:.2f} s")
+
+
 def test_kill_ends_daemons_that_ignore_signals(isolation: Isolation) -> None:
     """Sessions, double forks and deaf ears do not lead out of a cgroup."""
     pid = python(isolation, "f/t", LIMITS, DAEMON)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mesosctl.isolation.controllers import Controller, Dialect
-from mesosctl.isolation.v1.cpu import Cpu
+from mesosctl.isolation.v1.cpu import Cpu, lift
 from mesosctl.isolation.v1.cpuacct import Cpuacct
 from mesosctl.isolation.v1.kill import stop_forks
 from mesosctl.isolation.v1.memory import Memory, watch_oom
@@ -45,6 +45,10 @@ def dialect(
         if pids_at is not None:
             stop_forks(directories[pids_at])
 
+    def hasten(directories: Sequence[str]) -> None:
+        if "cpu" in where:
+            lift(directories[where["cpu"]])
+
     def watch(directories: Sequence[str]) -> int | None:
         return None if memory_at is None else watch_oom(directories[memory_at])
 
@@ -55,6 +59,7 @@ def dialect(
             join_by="thread",
             stop_forks=None if pids_at is None else stop,
             kill_at_once=None,
+            hasten=hasten,
             watch=watch,
             sample=None,
         ),

@@ -5,6 +5,7 @@ Source of the values: the kernel's Documentation/scheduler/sched-bwc.rst and Apa
 
 from __future__ import annotations
 
+from mesosctl.errors import LimitUnavailable
 from mesosctl.isolation.base import Limits, Usage
 from mesosctl.isolation.cgroupfs import write
 from mesosctl.isolation.controllers import must_exist
@@ -14,6 +15,15 @@ from mesosctl.isolation.controllers import must_exist
 PERIOD_US = 100_000
 QUOTA_US_MIN = 1_000
 SHARES_MIN = 2
+
+
+def lift(directory: str) -> None:
+    """Take the quota away from what was killed: thousands of processes need time to end, too."""
+    try:
+        write(directory + "/cpu.cfs_quota_us", b"-1")
+    except LimitUnavailable:
+        # It is gone already.
+        return
 
 
 class Cpu:

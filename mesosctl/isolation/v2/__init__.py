@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mesosctl.isolation.controllers import Controller, Dialect, must_exist
-from mesosctl.isolation.v2.cpu import Cpu
+from mesosctl.isolation.v2.cpu import Cpu, lift
 from mesosctl.isolation.v2.kill import kill_at_once, stop_forks
 from mesosctl.isolation.v2.memory import Memory
 from mesosctl.isolation.v2.pids import Pids
@@ -40,6 +40,7 @@ def dialect(trial: str, controllers: Sequence[str]) -> tuple[Dialect, list[str]]
             join_by="process",
             stop_forks=stop_forks if "pids" in controllers else None,
             kill_at_once=kill_at_once,
+            hasten=(lambda directories: lift(directories[0])) if "cpu" in controllers else None,
             watch=lambda _directories: None,
             sample=None if look is None else (lambda directories: look(directories[0])),
         ),

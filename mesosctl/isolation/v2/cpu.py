@@ -5,12 +5,22 @@ Source of the values: the kernel's Documentation/admin-guide/cgroup-v2.rst.
 
 from __future__ import annotations
 
+from mesosctl.errors import LimitUnavailable
 from mesosctl.isolation.base import Limits, Usage
 from mesosctl.isolation.cgroupfs import keyed, write
 
 PERIOD_US = 100_000
 QUOTA_US_MIN = 1_000
 WEIGHT_MIN, WEIGHT_MAX = 1, 10_000
+
+
+def lift(directory: str) -> None:
+    """Take the quota away from what was killed: thousands of processes need time to end, too."""
+    try:
+        write(directory + "/cpu.max", b"max")
+    except LimitUnavailable:
+        # It is gone already.
+        return
 
 
 class Cpu:
