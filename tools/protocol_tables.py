@@ -73,6 +73,8 @@ def default_text(field: dataclasses.Field[typing.Any]) -> str:
             return f'`"{value}"`'
         case tuple() | dict():
             return f"`{json.dumps(value)}`"
+        case Resources():
+            return f"`{json.dumps(value.to_wire())}`"
         case int() | float():
             return str(value).removesuffix(".0")
         case _:

@@ -11,15 +11,29 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mesosctl.cli.environ import BASES
-from mesosctl.cli.params import CPUS, DURATION, ENV, LOG_SIZE, MEMORY, NAME, Duration, Parsed, shown
+from mesosctl.cli.params import (
+    CPUS,
+    DURATION,
+    ENV,
+    LOG_SIZE,
+    MEMORY,
+    NAME,
+    SIZE,
+    Duration,
+    Parsed,
+    shown,
+)
 from mesosctl.errors import UsageError
 from mesosctl.limits import KILL_GRACE_MAX_S, LEASE_MAX_S, LEASE_MIN_S
 from mesosctl.model.ids import is_role
+
+if TYPE_CHECKING:
+    from mesosctl.model.resources import Resources
 
 PATH_BYTES_MAX = 4096
 _USER = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.@-]{0,63}\$?")
@@ -48,7 +62,36 @@ def parse_path(text: str) -> str:
     return text
 
 
+def parse_more(text: str) -> Resources:
+    """What a task needs beside CPUs and memory. Raises UsageError."""
+    from mesosctl.model.resources import Resources
+
+    found = Resources.parse(text)
+    for name, option in (("cpus", "-c"), ("mem", "-m")):
+        if name in found.names():
+            raise UsageError(f"--resources names {name}", f"{option} is the option for it")
+    if any("(" in key for key, _ in found.items()):
+        raise UsageError("--resources names a role", "a task has no say in whose resources it gets")
+    return found
+
+
+def parse_ulimit(text: str) -> tuple[str, tuple[int, int]]:
+    """NAME=SOFT[:HARD], numbers or `unlimited`, as (name, (soft, hard)). Raises UsageError."""
+    import resource
+
+    name, _, values = text.partition("=")
+    if not hasattr(resource, f"RLIMIT_{name.upper()}"):
+        raise UsageError(f"{shown(name)} is no limit of processes", "such as nofile or stack")
+    soft, colon, hard = values.partition(":")
+    limits = [-1 if word == "unlimited" else word for word in (soft, hard if colon else soft)]
+    if not all(isinstance(word, int) or (word.isdecimal() and len(word) < 19) for word in limits):
+        raise UsageError(f"{shown(values)} is no limit", "write NAME=SOFT or NAME=SOFT:HARD")
+    return name.lower(), (int(limits[0]), int(limits[1]))
+
+
 ROLE = Parsed("ROLE", parse_role)
+MORE = Parsed("TEXT", parse_more)
+ULIMIT = Parsed("NAME=SOFT[:HARD]", parse_ulimit)
 USER = Parsed("USER", parse_user)
 PATH = Parsed("FILE", parse_path)
 
@@ -75,6 +118,22 @@ class JobOptions:
     grace: float = 10.0
     lost_after: float | None = None
     wrap: str | None = None
+    disk: int | None = None
+    gpus: int = 0
+    resources: Resources | None = None
+    whole_cores: bool = False
+    ulimit: tuple[tuple[str, tuple[int, int]], ...] = ()
+    private: tuple[str, ...] = ()
+
+    def more(self) -> Resources:
+        """What is needed beside CPUs and memory. Raises UsageError for what is named twice."""
+        from mesosctl.model.resources import EMPTY, Resources
+
+        given = EMPTY if self.resources is None else self.resources
+        for name, amount in (("disk", self.disk), ("gpus", self.gpus)):
+            if amount and name in given.names():
+                raise UsageError(f"--{name} and --resources both name it", "give one of them")
+        return given + Resources.of(disk_bytes=self.disk or 0, gpus=self.gpus)
 
     def check(self) -> None:
         """Raise UsageError for options that contradict each other."""
@@ -87,6 +146,8 @@ class JobOptions:
                 f"--lost-after {self.lost_after:g}s is out of range",
                 f"give {LEASE_MIN_S:g}s at the least, minutes rather",
             )
+        if self.whole_cores and self.cpus % 1000:
+            raise UsageError(f"--whole-cores of {self.cpus / 1000:g} cpus", "ask for whole ones")
         if self.stdout == "merge":
             raise UsageError("-o merge: stdout cannot be merged", "write -e merge, or ./merge")
         if self.append and not (self.stdout or self.stderr):
@@ -146,6 +207,7 @@ def _limits() -> tuple[Callable[[Any], Any], ...]:
             metavar="TIME",
             help="End a task that runs longer than this; it is then in state timeout.",
         ),
+        *_wishes(),
         click.option(
             "--grace",
             type=Duration(zero=True),
@@ -160,6 +222,49 @@ def _limits() -> tuple[Callable[[Any], Any], ...]:
             metavar="TIME",
             help="End a task whose agent is cut off from the master for so long, and then run it "
             "elsewhere; otherwise it waits for its agent.",
+        ),
+    )
+
+
+def _wishes() -> tuple[Callable[[Any], Any], ...]:
+    """What few tasks ask for; an agent that cannot give it refuses the task."""
+    return (
+        click.option(
+            "--disk",
+            type=SIZE,
+            metavar="SIZE",
+            help="What the sandbox of each task may occupy; one that uses more is ended.",
+        ),
+        click.option(
+            "--gpus",
+            type=click.IntRange(0, 1024),
+            default=0,
+            metavar="N",
+            help="GPUs for each task, for itself alone; their numbers are in CUDA_VISIBLE_DEVICES.",
+        ),
+        click.option(
+            "--resources",
+            type=MORE,
+            metavar="TEXT",
+            help="What else each task needs of its agent, as in 'ports:[31000-31001];seats:1'.",
+        ),
+        click.option(
+            "--whole-cores",
+            is_flag=True,
+            help="Run on CPUs that no other task with this option has, as many as -c says.",
+        ),
+        click.option(
+            "--ulimit",
+            type=ULIMIT,
+            multiple=True,
+            metavar="NAME=SOFT[:HARD]",
+            help="A limit of each process as of ulimit(1), such as nofile=1024; may be repeated.",
+        ),
+        click.option(
+            "--private",
+            type=click.Choice(("tmp", "pids")),
+            multiple=True,
+            help="Have a /tmp of its own, or see no processes but its own; may be repeated.",
         ),
     )
 

@@ -93,6 +93,10 @@ def make_job(work: Work, options: JobOptions, many: Many) -> JobSpec:
         append=options.append,
         umask=own_umask(),
         log_max_bytes=options.log_max or 0,
+        more=options.more(),
+        whole_cores=options.whole_cores,
+        rlimits=dict(options.ulimit),
+        private=tuple(sorted(set(options.private))),
     )
 
 

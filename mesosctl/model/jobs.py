@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mesosctl.limits import KILL_GRACE_S, TASK_CPUS_MILLI, TASK_MEM_BYTES
+from mesosctl.model.resources import EMPTY, Resources
 from mesosctl.model.tasks import Reason, StatusUpdate, TaskState
 
 SIGKILL = 9
@@ -92,8 +93,9 @@ class JobSpec:
 
     `indices` are the inclusive ranges (first, last, step) of an array, empty for a single task.
     `entries` are the lines of `--each-line`, one task each, numbered from 0. `{}` in `argv` is
-    replaced by the entry. `lost_after_s` is the lease of each task (model.tasks). Paths in
-    `stdout`, `stderr` and `stdin` may hold %j %A %a %x %u %t %N %%.
+    replaced by the entry. `lost_after_s` is the lease of each task (model.tasks), as are
+    `whole_cores`, `rlimits` and `private`. `more`: what a task needs beside CPUs and memory. Paths
+    in `stdout`, `stderr` and `stdin` may hold %j %A %a %x %u %t %N %%.
     """
 
     name: str
@@ -124,6 +126,10 @@ class JobSpec:
     append: bool = False
     umask: int = 0o022
     log_max_bytes: int = 0
+    more: Resources = EMPTY
+    whole_cores: bool = False
+    rlimits: dict[str, tuple[int, int]] = field(default_factory=dict)
+    private: tuple[str, ...] = ()
 
     def count(self) -> int:
         """How many tasks the job has."""

@@ -12,6 +12,7 @@ import pytest
 
 from mesosctl.cli.main import run
 from mesosctl.model.jobs import BatchState, JobView, TaskView
+from mesosctl.model.resources import Resources
 from mesosctl.protocol.messages.batch import (
     Changed,
     JobAccepted,
@@ -81,6 +82,39 @@ def test_options_become_the_job(fake_cluster: Any, tmp_path: Path) -> None:
     assert (spec.cwd, spec.cwd_may_fall_back) == (str(tmp_path), False)
     assert (spec.stdout, spec.stderr, spec.stdin, spec.append) == ("out.%a", "merge", "in", True)
     assert spec.env == {"A": "1", "B": ""}
+
+
+def test_wishes_become_the_job(fake_cluster: Any) -> None:
+    """What few tasks ask for, each in the unit of the wire."""
+    accept(fake_cluster)
+    words = "submit --disk 2G --gpus 2 --resources ports:[31000-31001];seats:1 -c 2 --whole-cores"
+    more = "--ulimit nofile=10:20 --ulimit STACK=unlimited --private tmp --private pids"
+    assert run([*words.split(), *more.split(), "--", "true"]) == 0
+    spec = sent(fake_cluster).job
+    assert spec.more == Resources.parse("disk:2G;gpus:2;ports:[31000-31001];seats:1")
+    assert spec.rlimits == {"nofile": (10, 20), "stack": (-1, -1)}
+    assert spec.whole_cores and spec.private == ("pids", "tmp")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("--resources mem:64", "-m is the option"),
+        ("--resources gpus(ads):1", "no say in whose"),
+        ("--resources gpus:1 --gpus 1", "both name it"),
+        ("--whole-cores -c 1.5", "ask for whole ones"),
+        ("--ulimit files=1", "such as nofile"),
+        ("--ulimit nofile=many", "NAME=SOFT"),
+        ("--private home", "'tmp', 'pids'"),
+    ],
+)
+def test_wishes_that_cannot_be_meant(
+    fake_cluster: Any, capsys: Capture, words: str, text: str
+) -> None:
+    """Said before anything is sent."""
+    assert run(["submit", *words.split(), "--", "true"]) == 2
+    assert text in capsys.readouterr().err
+    assert fake_cluster.heard(SubmitJob) == []
 
 
 def test_lines_of_stdin_become_tasks(fake_cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,6 +131,8 @@ def is_default(cell: str, field: dataclasses.Field[typing.Any]) -> bool:
     if value is dataclasses.MISSING:
         return cell == "required"
     known = {"nil": None, "true": True, "false": False, "`[]`": (), "`{}`": {}, '`["*"]`': ("*",)}
+    if isinstance(value, Resources):
+        return cell == "`{}`" and value.is_empty()
     if cell in known:
         return type(known[cell]) is type(value) and known[cell] == value
     if cell.startswith('`"'):

@@ -136,11 +136,14 @@ def make_task(work: Work, job: JobOptions) -> TaskInfo:
         TaskId(TASK_ID),
         job.name or work.name,
         AgentId(""),
-        Resources.of(job.cpus, job.mem),
+        Resources.of(job.cpus, job.mem) + job.more(),
         command,
         grace_s=job.grace,
         time_limit_s=job.time,
         lease_s=job.lost_after,
+        whole_cores=job.whole_cores,
+        rlimits=dict(job.ulimit),
+        private=tuple(sorted(set(job.private))),
     )
 
 

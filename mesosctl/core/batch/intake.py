@@ -36,6 +36,8 @@ RANGES_MAX = 10_000
 PATH_BYTES_MAX = 4096
 AMOUNT_MAX = 2**40
 PRIORITY_MAX = 1_000_000
+# More than any kernel has.
+RLIMITS_MAX = 32
 TIME_LIMIT_MAX_S = 10 * 365 * 86_400.0
 ENTRIES_BYTES_MAX = FRAME_BYTES_MAX_BULK
 
@@ -116,6 +118,12 @@ def _check_amounts(spec: JobSpec) -> None:
         MEM_BYTES_MIN <= spec.mem_bytes <= AMOUNT_MAX * 1024,
         f"a task needs at least {MEM_BYTES_MIN >> 20}M of memory",
     )
+    names = spec.more.names()
+    _need("cpus" not in names and "mem" not in names, "cpus and memory are named twice")
+    _need(all("(" not in key for key, _ in spec.more.items()), "resources of a role")
+    _need(not spec.whole_cores or spec.cpus_milli % 1000 == 0, "whole cores need whole cpus")
+    _need(len(spec.rlimits) <= RLIMITS_MAX, f"more than {RLIMITS_MAX} rlimits")
+    _need(set(spec.private) <= {"tmp", "pids"}, "only tmp and pids can be private")
     _need(abs(spec.priority) <= PRIORITY_MAX, f"the priority is beyond {PRIORITY_MAX}")
     _need(spec.max_running is None or spec.max_running >= 1, "max-running is below 1")
     _need(0 <= spec.grace_s <= KILL_GRACE_MAX_S, f"the grace is over {KILL_GRACE_MAX_S:.0f}s")

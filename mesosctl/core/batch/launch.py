@@ -48,6 +48,9 @@ def task_info(job: Job, task: Task, framework_id: str, master: str) -> TaskInfo:
         time_limit_s=spec.time_limit_s,
         lease_s=spec.lost_after_s,
         lane=task.lane,
+        whole_cores=spec.whole_cores,
+        rlimits=spec.rlimits,
+        private=spec.private,
     )
 
 

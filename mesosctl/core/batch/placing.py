@@ -26,6 +26,7 @@ from mesosctl.limits import (
 )
 from mesosctl.model.cluster import Demand, Offer
 from mesosctl.model.ids import AgentId, OfferId
+from mesosctl.model.resources import Resources
 from mesosctl.protocol.messages.maintenance import InverseOffer, WithheldAgent
 
 ACCEPT_BYTES_MAX = FRAME_BYTES_MAX_BULK // 2
@@ -40,12 +41,15 @@ class Slot:
     offer: Offer
     cpus_milli: int
     mem_milli: int
+    more: Resources
     size_bytes: int = 0
     is_full: bool = False
     placed: list[tuple[Job, Task]] = field(default_factory=list)
 
     def fits(self, job: Job) -> int:
         """How many tasks of this job would fit into it beside each other."""
+        if not self.more.contains(job.spec.more):
+            return 0
         return min(self.cpus_milli // job.cpus_milli, self.mem_milli // max(1, job.mem_milli))
 
     def takes(self, job: Job) -> bool:
@@ -61,7 +65,8 @@ def slot_of(offer: Offer) -> Slot:
     """What of an offer anybody may use: the unreserved part of it."""
     held = dict(offer.resources.items())
     cpus, mem = held.get("cpus", 0), held.get("mem", 0)
-    return Slot(offer, cpus if isinstance(cpus, int) else 0, mem if isinstance(mem, int) else 0)
+    cpus, mem = (amount if isinstance(amount, int) else 0 for amount in (cpus, mem))
+    return Slot(offer, cpus, mem, offer.resources)
 
 
 def place(queue: Queue, offers: Iterable[Offer], mono: float) -> list[Slot]:
@@ -78,7 +83,8 @@ def place(queue: Queue, offers: Iterable[Offer], mono: float) -> list[Slot]:
             break
         if any(job.cpus_milli >= cpus and job.mem_milli >= mem for cpus, mem in misfits):
             continue
-        if not _fill(queue, job, slots, heap, mono):
+        # That one lacks GPUs, say, tells nothing about jobs that need none.
+        if not _fill(queue, job, slots, heap, mono) and not job.spec.more:
             misfits.append((job.cpus_milli, job.mem_milli))
     return slots
 
@@ -93,7 +99,7 @@ def _fill(
     cut_off = False
     while room and heap and -heap[0][0] >= job.cpus_milli:
         slot = slots[heap[0][1]]
-        if slot.mem_milli < job.mem_milli:
+        if slot.mem_milli < job.mem_milli or not slot.more.contains(job.spec.more):
             aside.append(heappop(heap))
             continue
         if not slot.takes(job):
@@ -103,6 +109,8 @@ def _fill(
         room -= _launch(queue, job, slot, min(many, room), mono)
         slot.cpus_milli -= job.cpus_milli
         slot.mem_milli -= job.mem_milli
+        if job.spec.more:
+            slot.more = slot.more - job.spec.more
         heapreplace(heap, (-slot.cpus_milli, heap[0][1]))
     for entry in aside:
         heappush(heap, entry)

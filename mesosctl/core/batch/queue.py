@@ -43,6 +43,7 @@ from mesosctl.core.machine import Effect, Now, Put
 from mesosctl.errors import require
 from mesosctl.model.ids import AgentId, TaskId
 from mesosctl.model.jobs import ENDED, BatchState
+from mesosctl.model.resources import Resources
 
 CANCELLED_CODE = 125
 # Earlier attempts whose streams can still be found.
@@ -83,7 +84,7 @@ class Queue:
         self.held: dict[AgentId, Held] = {}
         self.lanes = Lanes()
         # How many tasks may be started now, by what each needs: thousandths of cpus and of MiB.
-        self.wanted: dict[tuple[int, int], int] = {}
+        self.wanted: dict[tuple[int, int, Resources], int] = {}
         self.touched = Touched()
         # Records of tasks of summarised jobs that are still on disk.
         self.leftover: dict[int, dict[int, Task | None]] = {}
@@ -179,7 +180,7 @@ class Queue:
         room = job.room()
         if room == job.offered:
             return
-        size = (job.cpus_milli, job.mem_milli)
+        size = job.size
         wanted = self.wanted.get(size, 0) + room - job.offered
         if wanted:
             self.wanted[size] = wanted

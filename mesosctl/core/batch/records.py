@@ -234,6 +234,11 @@ class Job:
             return self.cancels[at]
         return None
 
+    @property
+    def size(self) -> tuple[int, int, Resources]:
+        """What one task needs: thousandths of CPUs, of MiB of memory, and the rest."""
+        return self.cpus_milli, self.mem_milli, self.spec.more
+
     def task_id(self, position: int) -> str:
         """The id of a task as users see it: `<job>.<index>`."""
         return f"{self.number}.{self.spans.index(position)}"
@@ -258,6 +263,8 @@ def new_job(number: int, spec: JobSpec, owner: str, request: str, submitted: flo
     """A job of which nothing has happened yet."""
     count = spec.count()
     resources = Resources.of(cpus_milli=spec.cpus_milli, mem_bytes=spec.mem_bytes)
+    if spec.more:
+        resources = resources + spec.more
     ranges = spec.indices or ((0, count - 1, 1),)
     return Job(
         number,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mesosctl.core.batch.records import Job
 from mesosctl.core.batch.spans import gaps
 from mesosctl.errors import require
+from mesosctl.model.resources import Resources
 
 if TYPE_CHECKING:
     from mesosctl.core.batch.queue import Queue
@@ -38,9 +39,9 @@ def compare(queue: Queue, again: Queue) -> None:
     require(sorted(queue.live) == sorted(again.live), "the queue's live tasks are wrong")
     require(sorted(queue.killing) == sorted(again.killing), "the queue's kills are wrong")
     require(queue.order == sorted(queue.order), "the order of jobs is not sorted")
-    sums: dict[tuple[int, int], int] = {}
+    sums: dict[tuple[int, int, Resources], int] = {}
     for job in queue.in_order():
-        size = (job.cpus_milli, job.mem_milli)
+        size = job.size
         sums[size] = sums.get(size, 0) + job.room()
     require(queue.wanted == sums, "what is wanted is miscounted")
 

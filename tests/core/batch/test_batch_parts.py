@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -197,6 +199,25 @@ def test_a_lower_priority_never_takes_what_a_higher_one_fits_into() -> None:
     queue.add(job_of(2, indices=((0, 3, 1),), cpus_milli=1000, priority=1))
     (slot,) = place(queue, [offer(1, 5000, 1024)], 0.0)
     assert [job.number for job, _ in slot.placed] == [2, 2, 2, 2, 1]
+
+
+def test_tasks_go_where_everything_they_need_is() -> None:
+    """GPUs and ports as much as CPUs; who needs none is not held up by who does."""
+    queue = Queue()
+    two = Resources.parse("gpus:2")
+    queue.add(job_of(1, indices=((0, 3, 1),), cpus_milli=1000, more=two))
+    queue.add(job_of(2, indices=((0, 3, 1),), cpus_milli=1000))
+    gpus = offer(1, 4000, 1024)
+    gpus = replace(gpus, resources=gpus.resources + Resources.parse("gpus:5;ports:[1-9]"))
+    plain = offer(2, 3000, 1024)
+    assert queue.wanted == {(1000, 4000, two): 4, (1000, 4000, Resources()): 4}
+    slots = {slot.offer.offer_id: slot for slot in place(queue, [gpus, plain], 0.0)}
+    queue.check()
+    assert [job.number for job, _ in slots[gpus.offer_id].placed] == [1, 1, 2, 2]
+    assert [job.number for job, _ in slots[plain.offer_id].placed] == [2, 2]
+    job, task = slots[gpus.offer_id].placed[0]
+    info = task_info(job, task, FrameworkId("F1"), "")
+    assert info.resources == Resources.parse("cpus:1;mem:4;gpus:2")
 
 
 @pytest.mark.parametrize(
