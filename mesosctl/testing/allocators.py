@@ -123,6 +123,34 @@ class AllocatorWorld:
                 self.held.setdefault((grant.framework, grant.agent), []).append(grant.resources)
                 self.allocator.charge(grant.framework, grant.agent, grant.resources)
 
+    def settle(self) -> None:
+        """A pass of allocation of which everything is charged."""
+        grants = self.allocator.allocate(self.refuses)
+        self.check(grants)
+        for grant in grants:
+            self.held.setdefault((grant.framework, grant.agent), []).append(grant.resources)
+            self.allocator.charge(grant.framework, grant.agent, grant.resources)
+
+    def usable(self) -> list[tuple[str, str]]:
+        """Frameworks that would take something of an agent that is free; none after `settle`.
+
+        Those that stated a count are left out, because they may have had all they asked for.
+        """
+        found = []
+        for name, client in self.clients.items():
+            if not client.active or client.count is not None:
+                continue
+            for agent in [agent for agent in self.totals if self.offered[agent]]:
+                free = self.free(agent).allocatable_to(client.role)
+                wanted = free if client.task is None else free.take(client.task)
+                willing = wanted is not None and is_offerable(wanted)
+                refused = self.refuses(name, agent, free) or self.refuses(
+                    name, agent, wanted or free
+                )
+                if willing and not refused:
+                    found.append((name, agent))
+        return found
+
     def check(self, grants: list[Grant]) -> None:
         """Hold grants against the model. Raises AssertionError."""
         granted: dict[tuple[str, str], None] = {}
@@ -309,6 +337,8 @@ class AllocatorContract:
             world = AllocatorWorld(self.make(), seed)
             for _ in range(_WALK_STEPS):
                 world.step()
+            world.settle()
+            assert world.usable() == [], "what somebody could use stays free"
             world.check_books()
 
     def test_the_same_calls_give_the_same_grants(self) -> None:
