@@ -12,7 +12,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -54,14 +54,17 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class RoleTerms:
-    """What the operator set for a role: a weight (thousandths, at least 1) and a priority.
+    """What the operator set for a role: a weight (thousandths, at least 1), a priority, a limit.
 
-    Both count among the roles beside it in the tree: `eng/backend` competes with `eng/web`, and
-    what they hold together competes as `eng`.
+    The first two count among the roles beside it in the tree: `eng/backend` competes with
+    `eng/web`, and what they hold together competes as `eng`. The limit is for a role of the top
+    and all below it: thousandths by name; a name that is missing is not limited. What is reserved
+    to them counts whether it is in use or not.
     """
 
     weight_milli: int = 1000
     priority: int = 0
+    limit: Mapping[str, int] | None = None
 
 
 class Allocator(Protocol):

@@ -9,6 +9,8 @@ Rules:
 - What fits nobody's task goes to the lowest share if that puts it ahead by no more than one task,
   or if it has no rival. Ranges and sets cost no share: those left over on an agent go to the
   lowest share that was granted something there.
+- A role that has a limit gets nothing beyond it: a task that would cross it does not fit, and an
+  agent that goes whole goes as far as the limit (see quota.py).
 - What a framework refuses is asked of the final grant too: a piece of an agent may be refused where
   the whole was not. Such a grant is taken back and its framework sits out on that agent.
 - Agents that did not change are shown only to frameworks that did (see ledger.py). Everyone begins
@@ -22,67 +24,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mesosctl.allocation.base import Grant, Refuses, is_offerable
-from mesosctl.allocation.ledger import Agent, Ledger, stated_task
+from mesosctl.allocation.contenders import Contender, Spot
+from mesosctl.allocation.ledger import Ledger
+from mesosctl.allocation.quota import cut, is_crumb, top_of
 from mesosctl.allocation.tree import Node, Snapshot
 from mesosctl.model.resources import EMPTY, Resources
-
-
-class _Spot:
-    """An agent within one allocation: what is left of it, and to whom its pieces went."""
-
-    __slots__ = ("agent", "free", "grants", "plain", "sure")
-
-    def __init__(self, agent: Agent) -> None:
-        self.agent = agent.name
-        self.plain = agent.plain
-        self.free = agent.free
-        self.grants: dict[str, Resources] = {}
-        # Whether what was granted is what was asked about, to the letter.
-        self.sure = False
-
-
-class _Contender:
-    """An active framework within one allocation.
-
-    It walks over the spots [0, span), from `start` to the end and then from 0 to `start`; what is
-    free only shrinks meanwhile, so a spot that was passed stays passed.
-    """
-
-    __slots__ = (
-        "at",
-        "end",
-        "excluded",
-        "is_plain",
-        "leaf",
-        "left",
-        "looked_at",
-        "name",
-        "quantities",
-        "role",
-        "span",
-        "start",
-        "task",
-    )
-
-    def __init__(self, leaf: Node, role: str, span: int, start: int) -> None:
-        client = leaf.client
-        self.leaf = leaf
-        self.name = leaf.name
-        self.role = role
-        self.task = stated_task(client)
-        self.quantities = self.task.quantities() if self.task is not None else EMPTY.quantities()
-        self.is_plain = self.task is not None and self.task.is_plain_scalar()
-        self.left = None if self.task is None or client is None else client.count
-        self.span = span
-        self.start = start
-        self.excluded: dict[int, None] = {}
-        self.rewind()
-
-    def rewind(self) -> None:
-        """Begin the walk again."""
-        self.at = self.start
-        self.end = self.span
-        self.looked_at = -1
 
 
 class Round:
@@ -99,14 +45,16 @@ class Round:
         self._is_wide = bool(ledger.changed_frameworks)
         if self._is_wide:
             agents += sorted(name for name in ledger.open if name not in ledger.changed_agents)
-        self._spots = [_Spot(ledger.open[name]) for name in agents]
+        self._spots = [Spot(ledger.open[name]) for name in agents]
         # The next spot that has something for somebody, itself or after it (union-find).
         self._next = list(range(len(agents) + 1))
         self._closed = 0
         if self._least:
             self._close_full()
-        self._contenders: dict[str, _Contender] = {}
+        self._contenders: dict[str, Contender] = {}
         self._journal: dict[Node, Snapshot] = {}
+        # What the limited roles may still hold, by role of the top.
+        self._rooms = {role: ledger.quota.room(role) or {} for role in ledger.quota.limited()}
         self._moved: list[Node] = []
 
     def run(self) -> list[Grant]:
@@ -166,14 +114,14 @@ class Round:
         for contender in self._contenders.values():
             contender.rewind()
 
-    def _contender(self, leaf: Node) -> _Contender:
+    def _contender(self, leaf: Node) -> Contender:
         found = self._contenders.get(leaf.name)
         if found is None:
             is_changed = leaf.name in self._ledger.changed_frameworks
             span = len(self._spots) if is_changed else self._fresh
             start = len(self._contenders) * span // self._active
             role = "" if leaf.client is None else leaf.client.role
-            found = _Contender(leaf, role, span, start)
+            found = Contender(leaf, role, span, start)
             if self._active == 1:
                 # Nobody else wants anything: coarse offers, so that it can place what comes next.
                 found.task = found.left = None
@@ -198,9 +146,10 @@ class Round:
                 self._grant(contender, *found)
         self._reset_walks()
 
-    def _grant(self, contender: _Contender, at: int, piece: Resources, tasks: int) -> None:
+    def _grant(self, contender: Contender, at: int, piece: Resources, tasks: int) -> None:
         spot = self._spots[at]
         self._charge(contender, contender.quantities if tasks == 1 else piece.quantities(), 1, 1)
+        self._consume(contender, piece, 1)
         if contender.left is not None:
             contender.left -= tasks
         have = spot.grants.get(contender.name)
@@ -215,7 +164,7 @@ class Round:
             self._close(at)
 
     def _charge(
-        self, contender: _Contender, quantities: Mapping[str, int], sign: int, charges: int
+        self, contender: Contender, quantities: Mapping[str, int], sign: int, charges: int
     ) -> None:
         journal = self._journal
         node = contender.leaf
@@ -224,7 +173,40 @@ class Round:
             node = node.parent
         self._tree.book(contender.leaf, quantities, sign, charges)
 
-    def _has_room(self, spot: _Spot) -> bool:
+    def _consume(self, contender: Contender, piece: Resources, sign: int) -> None:
+        room = self._rooms.get(top_of(contender.role)) if self._rooms else None
+        if room is not None:
+            for name, amount in piece.unreserved().quantities().items():
+                if name in room:
+                    room[name] -= sign * amount
+
+    def _usable(self, contender: Contender, spot: Spot) -> Resources:
+        """What the contender's role may use of what is left, as far as its limit allows."""
+        usable = spot.free if spot.plain else spot.free.allocatable_to(contender.role)
+        top = top_of(contender.role) if self._rooms else ""
+        if top not in self._rooms:
+            return usable
+        allowed = cut(usable, self._rooms[top])
+        if allowed is not usable:
+            self._ledger.quota.capped[top] = None
+        return allowed
+
+    def _is_blocked(self, contender: Contender) -> bool:
+        """Whether its role's limit leaves nothing for it on any agent: no need to ask each."""
+        top = top_of(contender.role) if self._rooms else ""
+        room = self._rooms.get(top)
+        if room is None or self._ledger.quota.has_reservations(top):
+            return False
+        if contender.task is None:
+            blocked = is_crumb(room)
+        else:
+            needs = contender.quantities.items()
+            blocked = any(room.get(name, need) < need for name, need in needs)
+        if blocked:
+            self._ledger.quota.capped[top] = None
+        return blocked
+
+    def _has_room(self, spot: Spot) -> bool:
         if not is_offerable(spot.free):
             return False
         if self._least:
@@ -251,12 +233,12 @@ class Round:
             after[at], at = found, after[at]
         return found
 
-    def _next_piece(self, contender: _Contender, alone: bool) -> tuple[int, Resources, int] | None:
+    def _next_piece(self, contender: Contender, alone: bool) -> tuple[int, Resources, int] | None:
         """The next place that has a piece for the contender, the piece, and how many tasks it is.
 
         A piece of a contender that stated no size is of 0 tasks.
         """
-        while contender.left != 0:
+        while contender.left != 0 and not self._is_blocked(contender):
             at = self._find(contender.at)
             if at >= contender.end:
                 if contender.end == contender.start or not contender.start:
@@ -270,9 +252,9 @@ class Round:
             contender.at = at + 1
         return None
 
-    def _piece(self, contender: _Contender, at: int, alone: bool) -> tuple[Resources, int] | None:
+    def _piece(self, contender: Contender, at: int, alone: bool) -> tuple[Resources, int] | None:
         spot = self._spots[at]
-        usable = spot.free if spot.plain else spot.free.allocatable_to(contender.role)
+        usable = self._usable(contender, spot)
         task = contender.task
         if task is None:
             is_good = is_offerable(usable) and self._wants(contender, at, usable)
@@ -291,7 +273,7 @@ class Round:
             return None
         return piece, count
 
-    def _wants(self, contender: _Contender, at: int, usable: Resources) -> bool:
+    def _wants(self, contender: Contender, at: int, usable: Resources) -> bool:
         """Whether the contender may be offered all that it could use of the agent.
 
         Asked once on each visit: what is granted in the end is asked again.
@@ -323,12 +305,13 @@ class Round:
             self._close_full()
         return found
 
-    def _take_back(self, contender: _Contender, at: int) -> None:
+    def _take_back(self, contender: Contender, at: int) -> None:
         spot = self._spots[at]
         resources = spot.grants.pop(contender.name)
         contender.excluded[at] = None
         spot.free = spot.free + resources
         self._charge(contender, resources.quantities(), -1, 0)
+        self._consume(contender, resources, -1)
         if contender.left is not None and contender.task is not None:
             contender.left += resources.count_fitting(contender.task)
 
@@ -351,8 +334,9 @@ class Round:
             spot.grants[lowest.name] = spot.grants.get(lowest.name, EMPTY) + usable
             spot.free = spot.free - usable
             self._charge(lowest, usable.quantities(), 1, 1)
+            self._consume(lowest, usable, 1)
 
-    def _lowest_who_wants(self, at: int) -> tuple[_Contender | None, Resources]:
+    def _lowest_who_wants(self, at: int) -> tuple[Contender | None, Resources]:
         spot = self._spots[at]
         if at < self._fresh:
             leaves = self._tree.leaves()
@@ -364,13 +348,13 @@ class Round:
             contender = self._contender(leaf)
             if contender.left == 0:
                 continue
-            usable = spot.free if spot.plain else spot.free.allocatable_to(contender.role)
+            usable = self._usable(contender, spot)
             contender.looked_at = -1
             if is_offerable(usable) and self._wants(contender, at, usable):
                 return contender, usable
         return None, EMPTY
 
-    def _is_one_task(self, contender: _Contender, resources: Resources) -> bool:
+    def _is_one_task(self, contender: Contender, resources: Resources) -> bool:
         """Whether the resources raise the share by no more than one task of the contender."""
         if contender.task is None:
             return True

@@ -16,9 +16,10 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from mesosctl.allocation.base import Client, RoleTerms, is_offerable
+from mesosctl.allocation.quota import Quota, top_of
 from mesosctl.allocation.tree import Node, RoleTree, is_wanting
 from mesosctl.errors import require
 from mesosctl.model.resources import EMPTY, Resources
@@ -58,6 +59,7 @@ class Ledger:
         self._agents: dict[str, Agent] = {}
         self._total: dict[str, int] = {}
         self._total_changed = False
+        self.quota = Quota()
         self._least_need: Mapping[str, int] | None = None
         # Offered agents with enough for an offer.
         self.open: dict[str, Agent] = {}
@@ -72,17 +74,35 @@ class Ledger:
     def set_role(self, role: str, terms: RoleTerms) -> None:
         """See Allocator."""
         self.tree.set_terms(role, terms)
+        if terms.limit is not None or self.quota.is_limited(role):
+            self.quota.set_limit(role, terms.limit, list(self._charges_of(role)))
+            self._look_again(role)
+
+    def _charges_of(self, top: str) -> Iterator[tuple[str, Resources]]:
+        for state in self._agents.values():
+            for framework, resources in state.charges.items():
+                client = self._leaf(framework).client
+                if client is not None and top_of(client.role) == top:
+                    yield client.role, resources
+
+    def _look_again(self, top: str) -> None:
+        """Put every free agent before the active frameworks of a role and below it."""
+        for name, leaf in self.active.items():
+            if leaf.client is not None and top_of(leaf.client.role) == top:
+                self.changed_frameworks[name] = None
 
     def set_framework(self, client: Client) -> None:
         """See Allocator."""
         leaf = self._leaf(client.framework)
         self._deactivate(leaf)
         if leaf.client is not None and leaf.client.role != client.role:
+            self._count_for_quota(leaf, -1)
             self.tree.leave(leaf)
         is_new = leaf.parent is None
         leaf.client = client
         if is_new:
             self.tree.join(leaf, client.role)
+            self._count_for_quota(leaf, 1)
         if is_wanting(leaf):
             self.tree.activate(leaf)
             self.active[client.framework] = leaf
@@ -95,6 +115,7 @@ class Ledger:
         if leaf is None or leaf.client is None:
             return
         self._deactivate(leaf)
+        self._count_for_quota(leaf, -1)
         self.tree.leave(leaf)
         leaf.client = None
         self._forget_if_empty(leaf)
@@ -104,6 +125,15 @@ class Ledger:
         # What was withheld from the last one because of its rivals may be granted to it now.
         if len(self.active) == 1:
             self.changed_frameworks.update(dict.fromkeys(self.active))
+
+    def _count_for_quota(self, leaf: Node, sign: int) -> None:
+        if leaf.client is None or not self.quota.is_limited(leaf.client.role):
+            return
+        self._look_again(top_of(leaf.client.role))
+        for state in self._agents.values():
+            held = state.charges.get(leaf.name)
+            if held is not None:
+                self.quota.book(leaf.client.role, held, sign)
 
     def _deactivate(self, leaf: Node) -> None:
         self._least_need = None
@@ -155,6 +185,10 @@ class Ledger:
     def _count_total(self, total: Resources, sign: int) -> None:
         for name, amount in total.quantities().items():
             self._total[name] = self._total.get(name, 0) + sign * amount
+        if not total.is_plain():
+            self.quota.reserve(total, sign)
+            for role in [role for role in self.quota.capped if sign < 0]:
+                self._look_again(role)
         self._total_changed = True
 
     def _look_at(self, state: Agent) -> None:
@@ -201,6 +235,12 @@ class Ledger:
         leaf = self._leaf(framework)
         self.settle_total()
         self.tree.book(leaf, resources.quantities(), sign, charges)
+        if leaf.client is not None and self.quota.is_limited(leaf.client.role):
+            self.quota.book(leaf.client.role, resources, sign)
+            top = top_of(leaf.client.role)
+            if sign < 0 and top in self.quota.capped:
+                del self.quota.capped[top]
+                self._look_again(top)
         if sign < 0 and framework in self.sated:
             # It had asked for no more than it got; now it may want another agent instead.
             del self.sated[framework]
@@ -277,6 +317,10 @@ class Ledger:
         require(all(f in self.active for f in self.changed_frameworks), "an idle one is looked at")
         self.settle_total()
         self.tree.check()
+        for role in self.quota.limited():
+            again = Quota()
+            again.set_limit(role, {}, self._charges_of(role))
+            require(again.used(role) == self.quota.used(role), f"the quota of {role} is wrong")
 
 
 def stated_task(client: Client | None) -> Resources | None:

@@ -1,0 +1,68 @@
+"""Who and what takes part in one allocation: agents with what is left, frameworks on their walk.
+
+Rules: these live as long as one Round (filling.py), which alone changes them.
+"""
+
+from __future__ import annotations
+
+from mesosctl.allocation.ledger import Agent, stated_task
+from mesosctl.allocation.tree import Node
+from mesosctl.model.resources import EMPTY, Resources
+
+
+class Spot:
+    """An agent within one allocation: what is left of it, and to whom its pieces went."""
+
+    __slots__ = ("agent", "free", "grants", "plain", "sure")
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent.name
+        self.plain = agent.plain
+        self.free = agent.free
+        self.grants: dict[str, Resources] = {}
+        # Whether what was granted is what was asked about, to the letter.
+        self.sure = False
+
+
+class Contender:
+    """An active framework within one allocation.
+
+    It walks over the spots [0, span), from `start` to the end and then from 0 to `start`; what is
+    free only shrinks meanwhile, so a spot that was passed stays passed.
+    """
+
+    __slots__ = (
+        "at",
+        "end",
+        "excluded",
+        "is_plain",
+        "leaf",
+        "left",
+        "looked_at",
+        "name",
+        "quantities",
+        "role",
+        "span",
+        "start",
+        "task",
+    )
+
+    def __init__(self, leaf: Node, role: str, span: int, start: int) -> None:
+        client = leaf.client
+        self.leaf = leaf
+        self.name = leaf.name
+        self.role = role
+        self.task = stated_task(client)
+        self.quantities = self.task.quantities() if self.task is not None else EMPTY.quantities()
+        self.is_plain = self.task is not None and self.task.is_plain_scalar()
+        self.left = None if self.task is None or client is None else client.count
+        self.span = span
+        self.start = start
+        self.excluded: dict[int, None] = {}
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Begin the walk again."""
+        self.at = self.start
+        self.end = self.span
+        self.looked_at = -1
