@@ -150,6 +150,17 @@ class Answered(DriverEvent):
     message: Message
 
 
+@dataclass(slots=True)
+class Incarnation:
+    """Which life of a framework this is, counted durably, and how many sessions it has opened.
+
+    Life 0: nobody counts, and whoever subscribes last is taken for the newest.
+    """
+
+    life: int = 0
+    openings: int = 0
+
+
 class FrameworkDriver:
     """The framework's end of the conversation with the master, on the link `link`."""
 
@@ -162,6 +173,7 @@ class FrameworkDriver:
         suppressed: bool = False,
         demand: Demand | None = None,
         epoch: int = 0,
+        incarnation: Incarnation | None = None,
     ) -> None:
         self.info = info
         self.link = link
@@ -169,6 +181,7 @@ class FrameworkDriver:
         self.inverse_offers: dict[OfferId, InverseOffer] = {}
         self._suppressed = suppressed
         self._demand = demand
+        self._incarnation = incarnation or Incarnation()
         self._session = ClientSession(link, self._hello, self._session_lost, new_id)
         # The highest that its owner has heard of, in this process or an earlier one.
         self._session.epoch = epoch
@@ -196,7 +209,9 @@ class FrameworkDriver:
         return self._session.vouched if self._session.confirmed else None
 
     def _hello(self) -> Message:
-        return Subscribe(self.info, self._suppressed, self._demand)
+        self._incarnation.openings += 1
+        life, opening = self._incarnation.life, self._incarnation.openings
+        return Subscribe(self.info, self._suppressed, self._demand, life, opening)
 
     def _session_lost(self, now: Now) -> list[Effect]:
         self.offers.clear()

@@ -148,12 +148,13 @@ class Rights:
             elif isinstance(effect, Delete):
                 after.get(effect.table, {}).pop(effect.key, None)
         for tables in (before, after):
-            # Each start of a master is an epoch of its own, and each one of an agent a life.
+            # Each start of a master is an epoch of its own, any other one a life.
             meta = tables.get("meta", {})
             if node in self._cluster.masters:
                 meta.pop("cluster", None)
-            if "agent" in meta:
-                meta["agent"] = {**meta["agent"], "life": 0}
+            for who in ("agent", "framework"):
+                if who in meta:
+                    meta[who] = {**meta[who], "life": 0}
         for tables in (before, after):
             # One that nothing was heard of may be given up for another.
             for name, row in list(tables.get(EXECUTORS, {}).items()):

@@ -30,6 +30,7 @@ from mesosctl.core.driver import (
     Answered,
     DriverEvent,
     FrameworkDriver,
+    Incarnation,
     InverseOffersArrived,
     InverseOffersRescinded,
     OffersArrived,
@@ -88,8 +89,8 @@ class BatchMachine:
         meta = tables.get(META, {}).get(META_KEY, {})
         self.cluster = str(meta.get("cluster", ""))
         self._epoch = int(meta.get("epoch", 0))
-        framework_id = FrameworkId(str(meta.get("framework_id", "")))
-        self._info = replace(info, framework_id=framework_id)
+        self._info = replace(info, framework_id=FrameworkId(str(meta.get("framework_id", ""))))
+        self._incarnation = Incarnation(int(meta.get("life", 0)) + 1)
         self._new_id = new_id
         self._master = master
         self._filter_s = filter_s
@@ -107,9 +108,8 @@ class BatchMachine:
         )
         self.fading = Fading(self.queue, self.counter.watches.is_watched, log_keep_s)
         self._repeat_at: float | None = None
-        self._meta_dirty = False
-        self._stopping = False
-        self._unheard = False
+        self._meta_dirty = bool(self._info.framework_id)
+        self._stopping = self._unheard = False
         self._ousted_at = -math.inf
 
     def _new_driver(self) -> FrameworkDriver:
@@ -120,6 +120,7 @@ class BatchMachine:
             suppressed=not self._wanted,
             demand=self._told,
             epoch=self._epoch,
+            incarnation=self._incarnation,
         )
 
     def listen_at(self, address: str, public_key: str) -> None:
@@ -255,7 +256,6 @@ class BatchMachine:
 
     def _subscription_failed(self, code: str, text: str, now: Now) -> list[Effect]:
         if code == "failed-over" and now.mono >= self._ousted_at + OUSTED_AGAIN_S:
-            # What an earlier life of ours had sent may arrive last, and pass for the newer one.
             self._ousted_at = now.mono
             self.driver = self.counter.driver = self._new_driver()
             return [Log("warning", f"{text}; subscribing again"), *self.driver.start(now)]
@@ -334,6 +334,7 @@ class BatchMachine:
             "cluster": self.cluster,
             "next_job": self.queue.next_number,
             "epoch": self._epoch,
+            "life": self._incarnation.life,
         }
         return Put(META, META_KEY, value)
 

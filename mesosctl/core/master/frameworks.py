@@ -63,6 +63,10 @@ def on_subscribe(state: MasterState, peer: str, message: Subscribe, now: Now) ->
     info = replace(info, framework_id=framework_id, principal=principal.name if principal else "")
     effects: list[Effect] = []
     framework = state.frameworks.get(framework_id)
+    incarnation = (message.life, message.opening)
+    if framework is not None and message.life and incarnation <= framework.incarnation:
+        # Connections are read in turns: it has subscribed anew since, and must not be thrown out.
+        return state.sessions.reset(peer, "replaced") if framework.peer != peer else []
     if framework is None:
         framework = FrameworkRecord(info, principal)
         state.frameworks[framework_id] = framework
@@ -72,6 +76,7 @@ def on_subscribe(state: MasterState, peer: str, message: Subscribe, now: Now) ->
         effects += state.send(framework.peer, FrameworkError("failed-over", text))
         effects += _disconnect(state, framework)
     framework.info, framework.principal, framework.peer = info, principal, peer
+    framework.incarnation = incarnation
     framework.key = state.sessions.key(peer)
     framework.suppressed, framework.remove_at, framework.silent_s = message.suppressed, None, 0.0
     framework.subscribed_wall = now.wall

@@ -126,6 +126,8 @@ class FrameworkRecord:
     key: str = ""
     peer: str = ""
     suppressed: bool = False
+    # As of an agent; life 0 when it does not count.
+    incarnation: tuple[int, int] = (0, 0)
     subscribed_wall: float = 0.0
     remove_at: float | None = None
     # How long the next unanswered offer filters an agent; 0 while the framework answers.

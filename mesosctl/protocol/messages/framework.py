@@ -16,12 +16,15 @@ from mesosctl.protocol.messages.base import Message, message
 class Subscribe(Message):
     """Opens a framework's session. An empty id in `framework` asks for a new one.
 
-    `suppressed`: no offers before a Revive.
+    `suppressed`: no offers before a Revive. `life` counts its starts, `opening` its sessions in
+    this life: what is older than the latest is void. 0: it does not count.
     """
 
     framework: FrameworkInfo
     suppressed: bool = False
     demand: Demand | None = None
+    life: int = 0
+    opening: int = 0
 
 
 @message("accept")
