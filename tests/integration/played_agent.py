@@ -279,8 +279,8 @@ def playing(base: Path, isolation: str, user: str | None = None) -> Iterator[Age
             if made.process.poll() is None:
                 made.process.kill()
                 made.process.wait()
-            if isolation == "cgroups":
-                left = open_isolation("cgroups", root=CGROUP_ROOT, agent_id=made.agent_id)
+            if isolation in ("cgroups", "auto"):
+                left = open_isolation(isolation, root=CGROUP_ROOT, agent_id=made.agent_id)
                 names = left.recover()
                 left.close_root(True)
                 assert names == ()
