@@ -13,9 +13,9 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources
 
 # Less than both of these is not worth an offer (Apache Mesos, --min_allocatable_resources).

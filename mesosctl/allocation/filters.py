@@ -8,8 +8,8 @@ side. Times are seconds of the monotonic clock. (Apache Mesos, hierarchical allo
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
 
+from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources
 
 

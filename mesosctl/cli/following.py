@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from mesosctl.cli.output import Console, escaped
 from mesosctl.cli.values import duration_text, size_text, time_text
 from mesosctl.errors import MesosctlError, NotFound, UsageError
 from mesosctl.model.jobs import ENDED, WORST_FIRST, BatchState, JobView, TaskView
+from mesosctl.model.records import dataclass
 
 if TYPE_CHECKING:
     from mesosctl.cli.ask import Cluster

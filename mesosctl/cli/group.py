@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from mesosctl.cli.options import GLOBAL_OPTIONS, Globals
+from mesosctl.model.records import dataclass
 
 ENVIRONMENT_PREFIX = "MESOSCTL"
 _DOUBLE_DASH = "mesosctl.double_dash"

@@ -10,7 +10,6 @@ import functools
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,6 +30,7 @@ from mesosctl.cli.params import (
 from mesosctl.errors import UsageError
 from mesosctl.limits import KILL_GRACE_MAX_S, LEASE_MAX_S, LEASE_MIN_S
 from mesosctl.model.ids import is_role
+from mesosctl.model.records import dataclass
 
 if TYPE_CHECKING:
     from mesosctl.model.resources import Resources

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 
 from mesosctl.cli.environ import task_environment
 from mesosctl.cli.joboptions import JobOptions, own_umask, where
@@ -22,6 +21,7 @@ from mesosctl.limits import (
     FRAME_BYTES_MAX_BULK,
 )
 from mesosctl.model.jobs import JobSpec
+from mesosctl.model.records import dataclass
 
 PRIORITY_MAX = 1_000_000
 # An entry becomes a variable and a part of arguments; four bytes a character at the most.

@@ -10,13 +10,14 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from mesosctl.cli.output import Console, silence
 from mesosctl.errors import MesosctlError
 from mesosctl.limits import STREAM_WINDOW_BYTES
 from mesosctl.model.ids import FrameworkId, TaskId
+from mesosctl.model.records import dataclass
 from mesosctl.model.words import size_words
 from mesosctl.protocol.messages.batch import LocateLogs, LogSource, LogSources
 from mesosctl.protocol.messages.session import Refusal

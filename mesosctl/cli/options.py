@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -17,6 +17,7 @@ from click.core import ParameterSource
 
 from mesosctl.cli.params import DURATION, LISTEN, MASTERS, WORDS
 from mesosctl.limits import REQUEST_TIMEOUT_S
+from mesosctl.model.records import dataclass
 
 if TYPE_CHECKING:
     from mesosctl.cli.output import Console

@@ -12,11 +12,11 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TextIO
 
 from mesosctl.cli import values
 from mesosctl.errors import MesosctlError, UsageError
+from mesosctl.model.records import dataclass
 
 SCHEMA = 1
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "dim": 2}

@@ -11,7 +11,6 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
@@ -27,6 +26,7 @@ from mesosctl.limits import (
     NAME_BYTES_MAX,
 )
 from mesosctl.model.masters import is_zk, parse_zk
+from mesosctl.model.records import dataclass
 from mesosctl.model.words import size_words
 
 Value = TypeVar("Value")

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ import click
 from mesosctl.cli.group import TABLES, nearest
 from mesosctl.cli.params import parse_masters, shown
 from mesosctl.errors import MesosctlError, NotFound, Unreachable, UsageError
+from mesosctl.model.records import dataclass
 
 if TYPE_CHECKING:
     from mesosctl.cli.options import Globals

@@ -6,7 +6,7 @@ topic repeats what one option does (its help says that), and none promises what 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from mesosctl.model.records import dataclass
 
 Terms = tuple[tuple[str, str], ...]
 

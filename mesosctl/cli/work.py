@@ -18,11 +18,12 @@ import shutil
 import stat
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mesosctl.cli.params import shown
 from mesosctl.errors import UsageError
 from mesosctl.limits import ENV_VALUE_BYTES_MAX, NAME_BYTES_MAX, SCRIPT_BYTES_MAX
+from mesosctl.model.records import dataclass
 
 ARGUMENTS_MAX = 10_000
 # Of a task's arguments together; the environment comes on top and the kernel takes 2 MiB.

@@ -12,13 +12,14 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mesosctl.core.machine import Effect, NewId, Now, Received
 from mesosctl.core.session import ClientSession
 from mesosctl.limits import REFUSE_S
 from mesosctl.model.cluster import Demand, FrameworkInfo, Offer
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
+from mesosctl.model.records import dataclass
 from mesosctl.model.tasks import StatusUpdate, TaskInfo
 from mesosctl.protocol.messages.agent import Ack, Acknowledge, KillTasks, StatusUpdates, TaskKill
 from mesosctl.protocol.messages.base import Message

@@ -10,9 +10,8 @@ every Drain answered by exactly one of ContainerEmptied and ContainerBusy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mesosctl.core.machine import Effect, Event
+from mesosctl.model.records import dataclass
 from mesosctl.model.tasks import Usage
 from mesosctl.protocol.messages.agent import ExecutorLaunch
 

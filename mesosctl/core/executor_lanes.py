@@ -8,10 +8,11 @@ the order in which they came. What waits when its lane is LANE_S old is given ba
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mesosctl.errors import require
 from mesosctl.limits import LANE_S
+from mesosctl.model.records import dataclass
 
 
 @dataclass(slots=True)

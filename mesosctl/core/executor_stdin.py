@@ -8,13 +8,14 @@ sender is told how far we are and sends again from there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from mesosctl.core.executor_effects import FeedStdin, StdinProgress
 from mesosctl.core.machine import Effect
 from mesosctl.limits import STREAM_WINDOW_BYTES
 from mesosctl.model.ids import FrameworkId, TaskId
+from mesosctl.model.records import dataclass
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.streams import StdinTaken, WriteStdin
 

@@ -6,12 +6,13 @@ memory limit); without one the first process speaks for the task. Texts are sing
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, auto
 
 from mesosctl.core.executor_effects import ContainerEmptied, LaunchFailed
 from mesosctl.core.executor_stdin import StdinFlow
 from mesosctl.model.ids import FrameworkId
+from mesosctl.model.records import dataclass
 from mesosctl.model.tasks import ELSEWHERE, Reason, StatusUpdate, TaskState, Usage
 from mesosctl.protocol.messages.agent import ExecutorLaunch
 

@@ -9,9 +9,9 @@ same effects. Effects of one role only are declared beside its machine.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from mesosctl.model.records import dataclass
 from mesosctl.protocol.envelope import Envelope
 
 NewId = Callable[[], str]

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from mesosctl.core.machine import Aim, Close, Effect, NewId, Now, Open, Received, Send
 from mesosctl.limits import (
@@ -30,6 +29,7 @@ from mesosctl.limits import (
     RECONNECT_FIRST_S,
     RECONNECT_MAX_S,
 )
+from mesosctl.model.records import dataclass
 from mesosctl.protocol.envelope import Envelope
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.session import Bye, Ping, Pong, Reset

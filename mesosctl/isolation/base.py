@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from mesosctl.errors import InvariantBroken
 from mesosctl.isolation.detect import Detection
+from mesosctl.model.records import dataclass
 
 # The executor puts both into a task's environment; the posix isolators find strays by them, and
 # the agent's id keeps two agents on one host from taking each other's tasks for orphans.

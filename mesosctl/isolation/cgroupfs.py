@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from mesosctl.errors import LimitUnavailable
+from mesosctl.model.records import dataclass
 
 UNIFIED = ""
 # No O_TRUNC: the kernel ignores it for these files but does work for it.

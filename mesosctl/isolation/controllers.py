@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from mesosctl.errors import LimitUnavailable, MesosctlError
 from mesosctl.isolation import cgroupfs
 from mesosctl.isolation.base import JoinPlan, Limits, Usage, Violation
 from mesosctl.isolation.tree import Tree
+from mesosctl.model.records import dataclass
 
 PROBE = "_probe"
 NOTHING = Usage(0.0, 0.0, 0, None, 0)

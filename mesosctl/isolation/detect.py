@@ -8,9 +8,9 @@ either in v1 or in v2 and the cgroup2 mount of such hosts has none of those that
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from mesosctl.isolation.cgroupfs import UNIFIED, Mounts, own_directory, parse_mounts
+from mesosctl.model.records import dataclass
 
 # Isolator to the controller that it needs.
 NEEDS = {"cgroups/cpu": "cpu", "cgroups/mem": "memory", "cgroups/pids": "pids"}

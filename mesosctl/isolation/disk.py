@@ -13,9 +13,10 @@ import os
 import stat
 import time
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mesosctl.isolation.base import DISK, Isolator, Limits, Usage, Violation
+from mesosctl.model.records import dataclass
 
 SAMPLE_S = 0.5
 # What one call of `watch` may take, for all tasks together: 2 % of the time between two.

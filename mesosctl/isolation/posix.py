@@ -16,10 +16,11 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mesosctl.isolation.base import Isolator, JoinPlan, Limits, Reaped, Usage, Violation
 from mesosctl.isolation.processes import PAGE_BYTES, TICKS, Group, ProcessTable
+from mesosctl.model.records import dataclass
 
 SAMPLE_MEM_S = 0.1
 SAMPLE_CPU_S = 1.0

@@ -15,10 +15,11 @@ from __future__ import annotations
 import math
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mesosctl.isolation.base import AGENT_ENV, CONTAINER_ENV
 from mesosctl.isolation.cgroupfs import read
+from mesosctl.model.records import dataclass
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")

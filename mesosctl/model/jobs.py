@@ -6,10 +6,11 @@ from its first attempt on. States and reasons are stable words (cli: `mesosctl h
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from mesosctl.limits import KILL_GRACE_S, TASK_CPUS_MILLI, TASK_MEM_BYTES
+from mesosctl.model.records import dataclass
 from mesosctl.model.resources import EMPTY, Resources
 from mesosctl.model.tasks import Reason, StatusUpdate, TaskState
 

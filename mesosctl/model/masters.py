@@ -10,9 +10,9 @@ module takes it apart. Commas belong to the hosts of a zk:// text, not to a list
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from mesosctl.errors import UsageError
+from mesosctl.model.records import dataclass
 from mesosctl.model.values import PORT_MAX
 
 ZK = "zk://"

@@ -6,11 +6,12 @@ TRANSITIONS is the automaton; docs/protocol.md shows it and a test holds the two
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from mesosctl.limits import KILL_GRACE_S, PIDS_MAX
 from mesosctl.model.ids import AgentId, FrameworkId, TaskId
+from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources
 
 

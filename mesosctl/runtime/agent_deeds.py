@@ -13,7 +13,6 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import mesosctl
@@ -22,6 +21,7 @@ from mesosctl.core.machine import Event
 from mesosctl.errors import MesosctlError
 from mesosctl.isolation.compose import Isolation
 from mesosctl.model.ids import AgentId, ExecutorId
+from mesosctl.model.records import dataclass
 from mesosctl.plugins.isolators import has_plug_ins
 from mesosctl.runtime.janitor import Janitor
 from mesosctl.runtime.loop import Loop

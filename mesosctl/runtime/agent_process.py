@@ -13,7 +13,7 @@ import os
 import pwd
 import socket
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from mesosctl import __version__
@@ -28,6 +28,7 @@ from mesosctl.model.attributes import Attributes
 from mesosctl.model.cluster import AgentInfo
 from mesosctl.model.ids import AgentId, is_ident
 from mesosctl.model.masters import is_zk, split_masters
+from mesosctl.model.records import dataclass
 from mesosctl.plugins.isolators import open_isolation
 from mesosctl.runtime import collector, notify, probe
 from mesosctl.runtime.agent_deeds import AgentDeeds, Executing, Places

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Self
 
 from mesosctl.errors import PeerError, Refused, Unreachable, UsageError
@@ -24,6 +24,7 @@ from mesosctl.limits import (
     RECONNECT_FIRST_S,
     REQUEST_TIMEOUT_S,
 )
+from mesosctl.model.records import dataclass
 from mesosctl.protocol.codec import decode, encode
 from mesosctl.protocol.envelope import Envelope
 from mesosctl.protocol.messages.base import Message
@@ -100,8 +101,7 @@ class Hub:
         due = [client.prepare() for client in self._clients]
         now = time.monotonic()
         wait_s = min([timeout_s, *(at - now for at in due)])
-        self._sources.touch()
-        self._sources.poll(max(0.0, wait_s))
+        self._sources.poll(max(0.0, wait_s), ask_all=True)
         for client in list(self._clients):
             client.take()
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 import os
 import pwd
 import time
-from dataclasses import dataclass
 from typing import Literal, cast
 
 from mesosctl.isolation.base import AGENT_ENV, CONTAINER_ENV, JoinPlan
+from mesosctl.model.records import dataclass
 from mesosctl.model.tasks import Command
 from mesosctl.protocol.messages.agent import ExecutorLaunch
 from mesosctl.runtime.helper_orders import through_helper

@@ -7,10 +7,11 @@ every write the machine is told how far it is, and when the task reads no more.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mesosctl.core.executor_effects import FeedStdin, StdinProgress
 from mesosctl.core.machine import Event
+from mesosctl.model.records import dataclass
 from mesosctl.runtime.loop import Loop
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import getpass
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from mesosctl.core.batch.keys import KeyAsked, KeyDecided
@@ -22,6 +21,7 @@ from mesosctl.errors import MesosctlError, StorageFailed, UsageError
 from mesosctl.limits import FAILOVER_TIMEOUT_S, LOG_KEEP_S, REFUSE_S
 from mesosctl.model.cluster import FrameworkInfo
 from mesosctl.model.ids import FrameworkId, is_ident, is_role
+from mesosctl.model.records import dataclass
 from mesosctl.runtime import collector, notify
 from mesosctl.runtime.ids import new_id
 from mesosctl.runtime.loop import Loop

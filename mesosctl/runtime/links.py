@@ -14,13 +14,13 @@ from __future__ import annotations
 import errno
 import secrets
 from collections import deque
-from dataclasses import dataclass
 from enum import Enum
 
 import zmq
 
 from mesosctl.limits import PEER_QUEUE_MAX, RECONNECT_FIRST_S, RECONNECT_MAX_S
 from mesosctl.model.masters import split_masters
+from mesosctl.model.records import dataclass
 from mesosctl.runtime.endpoints import (
     FAILED,
     NOBLOCK,

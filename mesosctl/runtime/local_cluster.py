@@ -15,13 +15,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from mesosctl.errors import MesosctlError, Unreachable
 from mesosctl.limits import LOG_FILE_BYTES_MAX
+from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources
 from mesosctl.protocol.messages.query import Agents, FindFramework, ListAgents
 from mesosctl.runtime import probe

@@ -20,7 +20,6 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from mesosctl.core.machine import (
@@ -41,6 +40,7 @@ from mesosctl.core.machine import (
     Tick,
 )
 from mesosctl.errors import InvariantBroken, MesosctlError
+from mesosctl.model.records import dataclass
 from mesosctl.runtime.endpoints import Context
 from mesosctl.runtime.links import LinkSpec, LinkState
 from mesosctl.runtime.logs import Logger

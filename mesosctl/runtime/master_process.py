@@ -11,7 +11,7 @@ import getpass
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from mesosctl import __version__
@@ -22,6 +22,7 @@ from mesosctl.errors import MesosctlError
 from mesosctl.limits import AGENT_TIMEOUT_S, ALLOCATION_INTERVAL_S, OFFER_TIMEOUT_S
 from mesosctl.model.cluster import Principal
 from mesosctl.model.masters import ZkPlace
+from mesosctl.model.records import dataclass
 from mesosctl.plugins.allocators import make_allocator
 from mesosctl.runtime import collector, notify
 from mesosctl.runtime.child import FrameworkChild

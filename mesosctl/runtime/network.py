@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import zmq
 
 from mesosctl.core.machine import Aim, Close, Event, Open, PeerLost, Received, Send
 from mesosctl.errors import InvariantBroken, PeerError, UsageError
 from mesosctl.limits import BAD_FRAMES_MAX, FRAME_BYTES_MAX_BULK, PASS_MESSAGES_MAX
+from mesosctl.model.records import dataclass
 from mesosctl.protocol.codec import decode, encode
 from mesosctl.protocol.envelope import Envelope
 from mesosctl.runtime.links import Link, LinkSpec, LinkState

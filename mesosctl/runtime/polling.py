@@ -87,8 +87,10 @@ class Sources:
         else:
             self._touched[socket] = None
 
-    def poll(self, wait_s: float) -> None:
-        """Wait up to `wait_s`, then call what is due."""
+    def poll(self, wait_s: float, *, ask_all: bool = False) -> None:
+        """Wait up to `wait_s`, then call what is due. `ask_all`: `touch` is called by nobody."""
+        if ask_all:
+            self.touch()
         ready: dict[Any, None] = {}
         touched, self._touched = self._touched, {}
         for source in touched:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -20,6 +19,7 @@ from mesosctl.errors import UsageError
 from mesosctl.isolation.cgroupfs import own_groups
 from mesosctl.isolation.detect import detect as detect_cgroups
 from mesosctl.model.ids import is_ident
+from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources, mentioned
 
 GIB = 1024**3

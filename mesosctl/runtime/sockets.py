@@ -15,12 +15,13 @@ import os
 import socket as system_socket
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import zmq
 
 from mesosctl.errors import Refused
 from mesosctl.limits import PEER_QUEUE_MAX
+from mesosctl.model.records import dataclass
 from mesosctl.runtime.endpoints import (
     FAILED,
     MORE,

@@ -21,11 +21,11 @@ import socket
 import sys
 import time
 from collections import deque
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mesosctl.errors import InvariantBroken
+from mesosctl.model.records import dataclass
 from mesosctl.runtime import rawcalls
 from mesosctl.runtime.spawner import HEADER
 from mesosctl.runtime.spawner_orders import (

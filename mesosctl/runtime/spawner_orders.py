@@ -7,10 +7,10 @@ start quickly; the two files change together.
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mesosctl.model.records import dataclass
 from mesosctl.runtime.spawner import FRAME_LIMIT_BYTES, HEADER
 
 Stage = Literal["join", "user", "cwd", "stdin", "stdout", "stderr", "exec"]

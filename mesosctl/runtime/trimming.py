@@ -17,10 +17,10 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from mesosctl.core.machine import Event
 from mesosctl.limits import LOG_HEAD_BYTES
+from mesosctl.model.records import dataclass
 from mesosctl.model.words import size_words
 from mesosctl.protocol.messages.agent import ExecutorLaunch
 from mesosctl.runtime.loop import Loop

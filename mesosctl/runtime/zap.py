@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import zmq
 from zmq.utils import z85
+
+from mesosctl.model.records import dataclass
 
 ENDPOINT = "inproc://zeromq.zap.01"
 # As long as a handshake may take (HANDSHAKE_MS): a refusal would be final for whoever gets it.

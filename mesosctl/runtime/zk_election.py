@@ -18,12 +18,12 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from mesosctl.core.master.standby import LeaderIs
 from mesosctl.errors import MesosctlError, Refused
 from mesosctl.limits import ZK_LOOK_S, ZK_PULSE_S
 from mesosctl.model.masters import ZkPlace
+from mesosctl.model.records import dataclass
 from mesosctl.runtime.fence import Deposed, Fence
 from mesosctl.runtime.zk_store import EPOCH, REGISTRY, ZkStore
 from mesosctl.runtime.zk_watch import AGAIN_S, CLUSTER, CONNECT_S, LEADER, leader_in, table_of

@@ -6,11 +6,10 @@ every id that it was ever told, so that a judge can see whether one request beca
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mesosctl.core.machine import Effect, Event, NewId, Now, PeerLost, Received, Started, Tick
 from mesosctl.core.session import ClientSession
 from mesosctl.model.jobs import JobSpec
+from mesosctl.model.records import dataclass
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.batch import (
     JobAccepted,

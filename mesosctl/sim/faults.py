@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from mesosctl.model.records import dataclass
 
 if TYPE_CHECKING:
     from mesosctl.sim.cluster import Cluster

@@ -6,7 +6,8 @@ Rules: it is written by hosts only, and it is what the judges believe.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from mesosctl.model.records import dataclass
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ history, which is what the judges believe.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mesosctl.core.agent.effects import (
     AllowKey,
@@ -63,6 +63,7 @@ from mesosctl.core.executor_effects import (
 from mesosctl.core.machine import Event, Machine
 from mesosctl.errors import require
 from mesosctl.model.ids import AgentId, ExecutorId
+from mesosctl.model.records import dataclass
 from mesosctl.model.tasks import Usage
 from mesosctl.sim.history import History, Run
 from mesosctl.sim.leases import Guards

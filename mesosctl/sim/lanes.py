@@ -9,12 +9,13 @@ and what a host holds together is judged as I4.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from mesosctl.core.executor_effects import Spawn
 from mesosctl.core.machine import Effect, Event, Received, Send
 from mesosctl.errors import require
 from mesosctl.limits import LANE_S
+from mesosctl.model.records import dataclass
 from mesosctl.model.tasks import Reason
 from mesosctl.protocol.messages.agent import RunTasks, StatusUpdates
 from mesosctl.protocol.messages.base import Message

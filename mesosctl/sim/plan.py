@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from mesosctl.limits import LOG_KEEP_S
 from mesosctl.model.jobs import JobSpec
+from mesosctl.model.records import dataclass
 from mesosctl.sim.client import Wish
 from mesosctl.sim.faults import Faults, Stroke
 from mesosctl.sim.strangers import Character

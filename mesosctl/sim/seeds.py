@@ -5,10 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from mesosctl.errors import InvariantBroken, require
 from mesosctl.limits import HEARTBEAT_S, HEARTBEATS_MISSED_MAX
+from mesosctl.model.records import dataclass
 from mesosctl.sim.checkers import Judges
 from mesosctl.sim.cluster import Cluster
 from mesosctl.sim.lanes import LaneJudge, with_lanes

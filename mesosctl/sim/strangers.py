@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from mesosctl.core.driver import (
@@ -22,6 +22,7 @@ from mesosctl.core.driver import (
 from mesosctl.core.machine import Effect, Event, NewId, Now, PeerLost, Put, Received, Started, Tick
 from mesosctl.model.cluster import Demand, FrameworkInfo, Offer
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
+from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import Command, StatusUpdate, TaskInfo, TaskState
 from mesosctl.protocol.messages.agent import (

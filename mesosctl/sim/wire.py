@@ -9,11 +9,12 @@ ZeroMQ, and what a dead one had sent may still arrive.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, NamedTuple
 
 from mesosctl.core.machine import PeerLost, Received
 from mesosctl.limits import FRAME_BYTES_MAX_BULK
+from mesosctl.model.records import dataclass
 from mesosctl.protocol.codec import decode, encode
 from mesosctl.protocol.envelope import Envelope
 from mesosctl.protocol.messages.session import Ping, Pong

@@ -15,13 +15,14 @@ import stat
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from mesosctl.errors import Refused
 from mesosctl.model.cluster import KINDS, Principal
 from mesosctl.model.ids import is_ident, is_role
+from mesosctl.model.records import dataclass
 
 _Z85 = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 _USER = re.compile(r"\*|[A-Za-z0-9_.][A-Za-z0-9_.@-]{0,63}\$?")

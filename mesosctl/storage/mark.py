@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import os
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from mesosctl.errors import Refused, StorageFailed
+from mesosctl.model.records import dataclass
 
 FILE_NAME = "state.mark"
 # What an operator writes into it to have a state opened as it is.

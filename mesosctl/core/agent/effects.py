@@ -10,10 +10,9 @@ An executor that was started or is watched ends in exactly one ExecutorExited.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mesosctl.core.machine import Effect, Event
 from mesosctl.model.ids import AgentId, ExecutorId
+from mesosctl.model.records import dataclass
 
 
 # --- effects --------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum, auto
 
 from mesosctl.core.agent.effects import (
@@ -32,6 +32,7 @@ from mesosctl.core.session import ServerSessions
 from mesosctl.errors import require
 from mesosctl.limits import EXECUTOR_RECONNECT_S, HEARTBEAT_S, KILL_GRACE_S
 from mesosctl.model.ids import ExecutorId, FrameworkId
+from mesosctl.model.records import dataclass
 from mesosctl.model.tasks import TERMINAL, Reason, TaskState
 from mesosctl.protocol.messages.agent import (
     Ack,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mesosctl.core.agent.records import Origin
 from mesosctl.limits import LOG_KEEP_S, LOG_MAX_BYTES
+from mesosctl.model.records import dataclass
 from mesosctl.model.tasks import Command
 
 

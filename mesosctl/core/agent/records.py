@@ -14,13 +14,14 @@ progress is small. A record that cannot be understood stops the agent: it never 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from mesosctl.core.machine import Put
 from mesosctl.errors import StorageFailed
 from mesosctl.model.cluster import AgentInfo, FrameworkInfo
 from mesosctl.model.ids import AgentId, ExecutorId, FrameworkId
+from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import StatusUpdate, TaskInfo, TaskState
 from mesosctl.protocol.schema import from_plain, to_plain

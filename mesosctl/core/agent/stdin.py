@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from mesosctl.core.agent.task import Phase, Task
 from mesosctl.core.agent.tasks import Tasks
@@ -18,6 +18,7 @@ from mesosctl.core.session import ServerSessions
 from mesosctl.errors import require
 from mesosctl.limits import CHUNK_BYTES, STREAM_WINDOW_BYTES
 from mesosctl.model.ids import FrameworkId, TaskId
+from mesosctl.model.records import dataclass
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.streams import StdinTaken, WriteStdin
 

@@ -13,7 +13,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mesosctl.core.agent.effects import AllowKey, FileRead, ForgetKey, ReadFile
 from mesosctl.core.agent.options import AgentOptions
@@ -24,6 +24,7 @@ from mesosctl.core.machine import Effect, Now
 from mesosctl.core.session import ServerSessions
 from mesosctl.errors import require
 from mesosctl.limits import ADMISSION_S, CHUNK_BYTES, STREAM_WINDOW_BYTES
+from mesosctl.model.records import dataclass
 from mesosctl.protocol.messages.agent import AdmitKey
 from mesosctl.protocol.messages.streams import ReadStream, StreamChunk, StreamCredit, WriteStdin
 

@@ -6,12 +6,13 @@ found again. core/agent/tasks.py alone moves a task from phase to phase.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, auto
 
 from mesosctl.core.agent.records import NOBODY, FrameworkEntry, TaskEntry
 from mesosctl.limits import UPDATE_RETRY_S
 from mesosctl.model.ids import ExecutorId
+from mesosctl.model.records import dataclass
 from mesosctl.model.tasks import Reason, StatusUpdate, TaskState
 from mesosctl.protocol.messages.agent import TaskKill
 

@@ -8,7 +8,7 @@ down, and so after it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from fnmatch import fnmatchcase
 
 from mesosctl.core.batch.intake import admitted
@@ -33,6 +33,7 @@ from mesosctl.limits import KILL_GRACE_MAX_S
 from mesosctl.model.cluster import Principal
 from mesosctl.model.ids import is_ident
 from mesosctl.model.jobs import ENDED, BatchState, JobView, TaskView
+from mesosctl.model.records import dataclass
 from mesosctl.protocol.messages.agent import TaskKill
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.batch import (

@@ -11,10 +11,11 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mesosctl.core.machine import Effect, Event, Now
 from mesosctl.model.cluster import Principal
+from mesosctl.model.records import dataclass
 from mesosctl.protocol.messages.base import Message
 
 KEY_KEPT_S = 60.0

@@ -10,10 +10,9 @@ has the reasons.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mesosctl.core.batch.records import Job, command_of
 from mesosctl.limits import LANE_TASKS_MAX, LANE_WORK_S
+from mesosctl.model.records import dataclass
 
 # How quickly the mean follows: upwards at once, downwards only after several lanes have agreed.
 _RISE, _FALL = 0.5, 0.25

@@ -7,7 +7,7 @@ after LOCATE_ANSWER_S with a problem in the place of what is missing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from mesosctl.core.batch.clients import Caller
 from mesosctl.core.batch.launch import stream_path
@@ -20,6 +20,7 @@ from mesosctl.core.driver import FrameworkDriver
 from mesosctl.core.machine import Effect, NewId, Now
 from mesosctl.errors import PeerError
 from mesosctl.model.ids import AgentId
+from mesosctl.model.records import dataclass
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.batch import LocateLogs, LogSource, LogSources
 

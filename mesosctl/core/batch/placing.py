@@ -13,7 +13,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from heapq import heapify, heappop, heappush, heapreplace
 
 from mesosctl.core.batch.lanes import length
@@ -26,6 +26,7 @@ from mesosctl.limits import (
 )
 from mesosctl.model.cluster import Demand, Offer
 from mesosctl.model.ids import AgentId, OfferId
+from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources
 from mesosctl.protocol.messages.maintenance import InverseOffer, WithheldAgent
 

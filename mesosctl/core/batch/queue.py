@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from heapq import heapify, heappop, heappush
 
 from mesosctl.core.batch.lanes import Lanes
@@ -43,6 +43,7 @@ from mesosctl.core.machine import Effect, Now, Put
 from mesosctl.errors import require
 from mesosctl.model.ids import AgentId, TaskId
 from mesosctl.model.jobs import ENDED, BatchState
+from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources
 
 CANCELLED_CODE = 125

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from mesosctl.core.batch.spans import Spans
 from mesosctl.model.ids import AgentId, TaskId
 from mesosctl.model.jobs import BatchState, JobSpec
+from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources
 from mesosctl.protocol.schema import from_plain, to_plain
 

@@ -14,7 +14,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mesosctl.core.batch.queue import CANCELLED_CODE, PAST_MAX, Place, Queue
 from mesosctl.core.batch.records import ACTIVE, Attempt, Job, Task
@@ -22,6 +22,7 @@ from mesosctl.core.machine import Effect, Log, Now
 from mesosctl.limits import LEASE_SLACK_S, LEASE_SLACK_SHARE, LOST_ATTEMPTS_MAX
 from mesosctl.model.ids import AgentId, FrameworkId, TaskId
 from mesosctl.model.jobs import LOST_CODE, SIGNAL_CODE, SIGTERM, BatchState, exit_code, seen_as
+from mesosctl.model.records import dataclass
 from mesosctl.model.tasks import PUT_OFF, Reason, StatusUpdate, TaskState
 from mesosctl.protocol.messages.agent import TaskKill
 

@@ -9,13 +9,14 @@ items go in several messages; the last of them says whether it is over.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mesosctl.core.batch.placing import Outlook
 from mesosctl.core.batch.queue import Place, Queue, Touched
 from mesosctl.core.batch.selectors import Selection, each, is_in
 from mesosctl.core.batch.views import job_view, outcome, task_view
 from mesosctl.core.machine import Effect, Now
+from mesosctl.model.records import dataclass
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.batch import Changed
 

@@ -10,7 +10,6 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from mesosctl.allocation.base import Allocator
@@ -42,6 +41,7 @@ from mesosctl.core.master.state import MasterState, RoleSettings
 from mesosctl.core.session import ServerSessions
 from mesosctl.limits import AGENT_TIMEOUT_S, ALLOCATION_INTERVAL_S, OFFER_TIMEOUT_S
 from mesosctl.model.cluster import Principal
+from mesosctl.model.records import dataclass
 from mesosctl.protocol.messages import agent as agent_messages
 from mesosctl.protocol.messages import framework as framework_messages
 from mesosctl.protocol.messages import maintenance as maintenance_messages

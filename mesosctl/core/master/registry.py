@@ -11,13 +11,13 @@ master: it never means that there is no agent.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from mesosctl.core.machine import Put
 from mesosctl.errors import StorageFailed
 from mesosctl.model.ids import AgentId
+from mesosctl.model.records import dataclass
 from mesosctl.protocol.schema import from_plain, to_plain
 
 AGENTS = "agents"

@@ -8,9 +8,8 @@ machine of this kind. So nothing that a leader believed is ever carried into ano
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mesosctl.core.machine import Effect, Event, Log, Now, Received, Send, Signalled, Stop
+from mesosctl.model.records import dataclass
 from mesosctl.protocol.envelope import Envelope
 from mesosctl.protocol.messages.session import Bye, Reset
 

@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mesosctl.allocation.base import Allocator, Client, RoleTerms
 from mesosctl.allocation.filters import FilterBook
@@ -28,6 +28,7 @@ from mesosctl.limits import (
 )
 from mesosctl.model.cluster import AgentInfo, FrameworkInfo, Offer, Principal
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
+from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import TERMINAL, StatusUpdate, TaskState
 from mesosctl.protocol.messages.base import Message

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mesosctl.core.machine import Effect, Event
+from mesosctl.model.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ taken is kept, at most one window of it, and sent again after a reconnect. Nothi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mesosctl.core.machine import Effect, NewId, Now, Open, Received
 from mesosctl.core.oneshot.events import Note, Output, WantStdin, Written
 from mesosctl.core.session import ClientSession
 from mesosctl.limits import CHUNK_BYTES, STREAM_WINDOW_BYTES
 from mesosctl.model.ids import FrameworkId, TaskId
+from mesosctl.model.records import dataclass
 from mesosctl.model.tasks import Command
 from mesosctl.model.words import size_words
 from mesosctl.protocol.messages.base import Message

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mesosctl.model.cluster import AgentInfo, FrameworkInfo
 from mesosctl.model.ids import AgentId, ExecutorId, FrameworkId, TaskId
+from mesosctl.model.records import dataclass
 from mesosctl.model.tasks import Reason, StatusUpdate, TaskInfo, TaskReport, TaskState
 from mesosctl.protocol.messages.base import Message, message
 

@@ -6,9 +6,8 @@ carries `re`, the sequence number of its request.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mesosctl.model.jobs import JobSpec, JobView, TaskView
+from mesosctl.model.records import dataclass
 from mesosctl.protocol.messages.base import Message, message
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mesosctl.model.cluster import Demand, FrameworkInfo, Offer
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
+from mesosctl.model.records import dataclass
 from mesosctl.model.tasks import TaskInfo
 from mesosctl.protocol.messages.base import Message, message
 

@@ -7,9 +7,8 @@ that was carried out changes nothing more. The answer to all of them is `agents`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mesosctl.model.ids import AgentId, OfferId
+from mesosctl.model.records import dataclass
 from mesosctl.protocol.messages.base import Message, message
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mesosctl.model.cluster import AgentInfo, FrameworkInfo, Principal
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId
+from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources
 from mesosctl.protocol.messages.base import Message, message
 

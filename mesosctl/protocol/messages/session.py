@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from mesosctl.model.records import dataclass
 from mesosctl.protocol.messages.base import Message, message
 
 

@@ -6,9 +6,8 @@ grants credit in bytes, the agent never has more under way than that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mesosctl.model.ids import FrameworkId, TaskId
+from mesosctl.model.records import dataclass
 from mesosctl.protocol.messages.base import Message, message
 
 
