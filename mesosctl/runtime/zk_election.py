@@ -8,8 +8,8 @@
 Rules:
 - A candidate that finds itself the lowest raises the epoch in a transaction that also proves that
   its session lives, and only then reads the registry: what an older leader still writes fails.
-- A leader has its fence (fence.py) confirmed every second by a transaction that proves that epoch
-  and session are still its own. Reads are no proof: one server answers them alone.
+- A leader has its fence (core/master/fence.py) confirmed every second by a transaction that proves
+  that epoch and session are still its own. Reads are no proof: one server answers them alone.
 - What is lost is lost: a session, a fence and a seat are never mended but made anew.
 """
 
@@ -17,14 +17,15 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 
+from mesosctl.core.master.fence import Deposed, Fence
 from mesosctl.core.master.standby import LeaderIs
 from mesosctl.errors import MesosctlError, Refused
 from mesosctl.limits import ZK_LOOK_S, ZK_PULSE_S
 from mesosctl.model.masters import ZkPlace
 from mesosctl.model.records import dataclass
-from mesosctl.runtime.fence import Deposed, Fence
 from mesosctl.runtime.zk_store import EPOCH, REGISTRY, ZkStore
 from mesosctl.runtime.zk_watch import AGAIN_S, CLUSTER, CONNECT_S, LEADER, leader_in, table_of
 from mesosctl.runtime.zookeeper import Transaction, ZkAway, ZkConflict, ZkExpired, ZkSession
@@ -34,6 +35,11 @@ Log = Callable[[str, str], None]
 _PASSING = (ZkAway, ZkExpired, ZkConflict)
 
 
+def boottime() -> float:
+    """Seconds on a clock that also counts what the host slept."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class Seat:
     """What a master holds that leads: session, fence, epoch and registry. Made by a Contender."""
 
@@ -41,7 +47,7 @@ class Seat:
         self.session = session
         self.cluster = cluster
         self.epoch = 0
-        self.fence = Fence(session.timeout_s)
+        self.fence = Fence(session.timeout_s, boottime)
         self._candidate = f"{CANDIDATES}/{candidate}"
         self._epoch_version = 0
         self._store: ZkStore | None = None

@@ -66,7 +66,7 @@ class Judges:
             return
         message = event.envelope.message
         sent = [effect.envelope.message for effect in effects if isinstance(effect, Send)]
-        if isinstance(message, Accept) and node is self.cluster.master:
+        if isinstance(message, Accept) and node in self.cluster.masters:
             self._offers_once(message, sent)
         elif isinstance(message, StatusUpdates) and node in self.cluster.batches:
             for update in message.updates:

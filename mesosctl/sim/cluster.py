@@ -17,14 +17,17 @@ from mesosctl.core.batch.machine import BatchMachine
 from mesosctl.core.batch.records import META, META_KEY
 from mesosctl.core.machine import Machine
 from mesosctl.core.master import MasterMachine
+from mesosctl.core.master.standby import StandbyMachine
 from mesosctl.model.cluster import AgentInfo, FrameworkInfo, Principal
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId
 from mesosctl.model.resources import Resources
 from mesosctl.protocol.schema import from_plain
 from mesosctl.sim.client import LINK, SimClient, Wish
+from mesosctl.sim.elections import Elections
 from mesosctl.sim.faults import Faults, Nemesis
 from mesosctl.sim.history import History
 from mesosctl.sim.hosts import Behaviour, Host
+from mesosctl.sim.masters import Seeker, Usurpers
 from mesosctl.sim.node import Node
 from mesosctl.sim.operators import Operators
 from mesosctl.sim.plan import Plan
@@ -59,8 +62,8 @@ class Cluster:
         self.accepted: dict[str, list[str]] = {}
         self._behaviours: dict[str, Behaviour] = {}
         self.hosts: list[Host] = []
-        self.master = self._node("master", self._make_master, OPERATOR)
-        self.masters = [self.master]
+        self._elections: Elections | None = None
+        self.masters = self._make_masters()
         self.batches = [self._batch(number) for number in range(plan.batches)]
         self.agents = [self._agent(number) for number in range(plan.agents)]
         self.clients = [self._client(number) for number in range(plan.batches)]
@@ -77,7 +80,7 @@ class Cluster:
 
     def nodes(self) -> list[Node]:
         """Everyone but the executors, in a fixed order."""
-        return [self.master, *self.batches, *self.agents, *self.clients, *self.strangers]
+        return [*self.masters, *self.batches, *self.agents, *self.clients, *self.strangers]
 
     def is_busy(self) -> bool:
         """Whether a task runs anywhere."""
@@ -88,12 +91,54 @@ class Cluster:
         self.world.nodes[name] = node
         return node
 
+    def _make_masters(self) -> list[Node]:
+        """One master, or several that a registry chooses among."""
+        if self.plan.masters == 1:
+            return [self._node("master", self._make_master, OPERATOR)]
+        self._elections = elections = Elections(self.world)
+        names = [f"master{number}" for number in range(self.plan.masters)]
+        nodes = [self._node(name, self._make_master, OPERATOR) for name in names]
+        for node in nodes:
+            elections.add(node)
+        Usurpers(self.world, elections, nodes, self.plan.faults_s).begin()
+        return nodes
+
+    @property
+    def master(self) -> Node:
+        """The master that leads; one of them while none does."""
+        leading = [
+            (node.machine.state.sessions.epoch, number)
+            for number, node in enumerate(self.masters)
+            if isinstance(node.machine, MasterMachine)
+        ]
+        return self.masters[max(leading)[1] if leading else 0]
+
+    def _lead_to_masters(self, node: Node) -> None:
+        """Have the node's link `master` lead to where the leader is."""
+        if self._elections is None:
+            node.routes["master"] = (self.master, "master")
+            return
+        registry, watches = self._elections.registry, self.plan.masters_watched
+        Seeker(self.world, node, self.masters, registry, watches)
+
+    def cut_from_registry(self, node: Node, lasts_s: float) -> None:
+        """A node that can talk to nobody cannot talk to the masters' registry either."""
+        if self._elections is not None:
+            place = self._elections.registry.node
+            self.world.wire.block(node, place, lasts_s)
+            self.world.wire.block(place, node, lasts_s)
+
     def _make_master(self, node: Node) -> Machine:
         tables = node.tables()
         known = tables.get("meta", {}).get("cluster", {})
+        epoch = int(known.get("epoch", 0)) + 1
+        if self._elections is not None:
+            epoch = self._elections.epoch(node)
+            if not epoch:
+                return StandbyMachine()
         return MasterMachine(
             cluster=str(known.get("cluster") or self.world.new_id()),
-            epoch=int(known.get("epoch", 0)) + 1,
+            epoch=epoch,
             cluster_name="sim",
             version="sim",
             allocator=DrfAllocator(),
@@ -111,7 +156,7 @@ class Cluster:
 
         node = self._node(f"framework{number}", make, OPERATOR)
         node.check_every = QUEUE_CHECK_EVERY
-        node.routes["master"] = (self.master, "master")
+        self._lead_to_masters(node)
         node.deeds[KeyDecided] = lambda effect: self._key_decided(number, effect)
         return node
 
@@ -153,7 +198,7 @@ class Cluster:
             )
 
         node = self._node(f"stranger{number}", make, f"{STRANGER}{number}")
-        node.routes["master"] = (self.master, "master")
+        self._lead_to_masters(node)
         return node
 
     def _prey(self, hunter: Node) -> Prey | None:
@@ -190,7 +235,7 @@ class Cluster:
             return AgentMachine(info, AgentRecords.load(node.tables()), self.world.new_id, options)
 
         node = self._node(f"agent{number}", make, OPERATOR)
-        node.routes["master"] = (self.master, "master")
+        self._lead_to_masters(node)
         self.hosts.append(Host(self.world, node, self.history, self._behaviour))
         return node
 

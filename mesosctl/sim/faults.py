@@ -51,6 +51,8 @@ class Faults:
     what a dead process had sent still arrives later; what it is sent meets its next life.
     `hiccup`: a process is away for a moment and then takes several events in one pass. Chance
     touches only messages on links of clients, and lives of nodes, whose names begin like this.
+    `stall_in_pass`: a node whose name begins with `stalled_nodes` is stopped between two steps of
+    a pass and goes on with it later.
     """
 
     lose_message: float = 0.0
@@ -61,6 +63,8 @@ class Faults:
     stale_at_death: float = 0.0
     kill_at_pass: float = 0.0
     hiccup: float = 0.0
+    stall_in_pass: float = 0.0
+    stalled_nodes: str = "master"
     delay_max_s: float = 0.002
     restart_max_s: float = 3.0
     partition_s: tuple[float, ...] = PARTITION_S
@@ -105,6 +109,7 @@ class Nemesis:
                 for other in self._cluster.nodes():
                     self._world.wire.block(lonely, other, lasts_s)
                     self._world.wire.block(other, lonely, lasts_s)
+                self._cluster.cut_from_registry(lonely, lasts_s)
             case Stroke.PAUSE:
                 executors = [node for host in self._cluster.hosts for node in host.running()]
                 chance.choice([*self._cluster.nodes(), *executors]).pause(chance.choice(PAUSE_S))
@@ -167,8 +172,10 @@ class Nemesis:
 
     def _partition(self) -> None:
         cluster, chance = self._cluster, self._world.random
-        pairs = [(cluster.master, agent) for agent in cluster.agents]
-        pairs += [(cluster.master, node) for node in [*cluster.batches, *cluster.strangers]]
+        masters = cluster.masters
+        pairs = [(master, agent) for master in masters for agent in cluster.agents]
+        company = [*cluster.batches, *cluster.strangers]
+        pairs += [(master, node) for master in masters for node in company]
         pairs += zip(cluster.batches, cluster.clients, strict=True)
         one, other = chance.choice(pairs)
         lasts_s = chance.choice(self._world.faults.partition_s)

@@ -1,7 +1,8 @@
 """A process of the simulated cluster: its machine while it is up, its disk always.
 
 Rules: a node runs the passes that the real loop runs: events in, one commit, then the other effects
-in order. It can be killed between any two of these steps, and starts again from its disk. A commit
+in order. It can be killed or stopped between any two of these steps; killed, it starts again from
+its disk. A commit
 that fails ends it before anything of the pass leaves. While it is paused it takes nothing;
 afterwards it takes all that waited in one pass. Its clocks are its own: the one on the wall may be
 set, the monotonic one stands still while the host sleeps.
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from mesosctl.sim.world import World
 
 CHECK_EVERY = 5
+# For how long a process is stopped in the middle of a pass: less and more than a leader may be.
+PAUSE_S = (1.0, 6.0, 20.0)
 
 
 class Node:
@@ -58,6 +61,12 @@ class Node:
         self.links: dict[str, Connection] = {}
         self.peers: dict[str, Connection] = {}
         self.deeds: dict[type[Effect], Callable[[Any], None]] = {}
+        # By link: called before it is opened, where it does not always lead to the same place.
+        self.seeks: dict[str, Callable[[], None]] = {}
+        # Asked before a pass and after its commit; whoever answers no has ended this life.
+        self.gate: Callable[[], bool] = lambda: True
+        # How it ends when its disk fails.
+        self.gives_up: Callable[[], None] = self.crash
         self.restarts = True
         # Exit codes that are no fault, with what is done about them before it is started again.
         self.stops_with: dict[int, Callable[[], object]] = {}
@@ -67,6 +76,8 @@ class Node:
         self._tick_at: float | None = None
         self._paused = False
         self._backlog: list[Event] = []
+        # What is left of a pass in which the process was stopped.
+        self._rest: tuple[list[Effect | None], list[Effect]] | None = None
         # How far its clock on the wall is wrong, and for how long its host slept.
         self.wall_off_s = 0.0
         self.slept_s = 0.0
@@ -88,6 +99,11 @@ class Node:
         if self.wall_off_s or self.slept_s:
             return now._replace(mono=now.mono - self.slept_s, wall=now.wall + self.wall_off_s)
         return now
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it takes nothing just now."""
+        return self._paused
 
     # --- life and death ---------------------------------------------------------------------------
     def start(self) -> None:
@@ -118,6 +134,7 @@ class Node:
         self._paused = False
         self._sleeps_since_s = None
         self._backlog.clear()
+        self._rest = None
         self.links.clear()
         self.peers.clear()
         self.world.wire.node_died(self)
@@ -163,6 +180,11 @@ class Node:
                 self._sleeps_since_s = None
             if len(self._backlog) > 1:
                 self.world.note(self.name, "takes", f"{len(self._backlog)} at once")
+            machine, rest, self._rest = self.machine, self._rest, None
+            if rest is not None and machine is not None:
+                self._go_on(machine, *rest)
+                if self.machine is not machine:
+                    return
             events, self._backlog = self._backlog, []
             # Whatever was due meanwhile is looked at in this pass.
             self._tick_at = self.now.mono
@@ -183,7 +205,7 @@ class Node:
 
     def _pass(self, events: Iterable[Event]) -> None:
         machine, world = self.machine, self.world
-        if machine is None:
+        if machine is None or not self.gate():
             return
         now = self.now
         effects: list[Effect] = []
@@ -205,25 +227,42 @@ class Node:
         self._carry_out_all(machine, effects)
 
     def _carry_out_all(self, machine: Machine, effects: list[Effect]) -> None:
-        world = self.world
-        kept = [effect for effect in effects if isinstance(effect, Put | Delete)]
+        kept: list[Effect] = [one for one in effects if isinstance(one, Put | Delete)]
         steps: list[Effect | None] = [None] if kept else []
         steps += [effect for effect in effects if not isinstance(effect, Put | Delete)]
+        self._go_on(machine, steps, kept)
+
+    def _go_on(self, machine: Machine, steps: list[Effect | None], kept: list[Effect]) -> None:
         killed_at = self._kill_point(len(steps))
+        stopped_at = self._stop_point(len(steps))
         for number, step in enumerate(steps):
             if number == killed_at:
                 self.crash()
                 return
+            if number == stopped_at:
+                self._rest = (steps[number:], kept)
+                self.pause(self.world.random.choice(PAUSE_S), "stopped in a pass")
+                return
             if step is None:
                 if not self._commit(kept):
                     return
-                for judge in world.judges:
+                for judge in self.world.judges:
                     judge.committed(self, kept)
+                if not self.gate():
+                    return
             else:
                 self._carry_out(step)
             if self.machine is not machine:
                 return
         self._plan_tick()
+
+    def _stop_point(self, steps: int) -> int | None:
+        """Before which of its steps the node is stopped in this pass, to go on with it later."""
+        faults = self.world.faults
+        touched = self.name.startswith(faults.stalled_nodes)
+        if not steps or not touched or not self.world.chance(faults.stall_in_pass):
+            return None
+        return self.world.random.randrange(steps)
 
     def _kill_point(self, steps: int) -> int | None:
         """Before which of its steps the node is killed in this pass; None: it lives on."""
@@ -256,7 +295,7 @@ class Node:
         self.world.struck(f"disk {why}", self.name)
         for judge in self.world.judges:
             judge.failed(self)
-        self.crash()
+        self.gives_up()
 
     def _carry_out(self, effect: Effect) -> None:
         world = self.world
@@ -266,6 +305,8 @@ class Node:
                     judge.sends(self)
                 world.wire.send(self, peer, envelope)
             case Open(link=link):
+                if link in self.seeks:
+                    self.seeks[link]()
                 world.wire.open(self, link)
             case Close(peer=peer):
                 world.wire.close(self, peer)

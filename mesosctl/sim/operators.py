@@ -113,7 +113,7 @@ class Operators:
 
     def passed(self, node: Node, effects: Sequence[Effect]) -> None:
         """Nothing is launched on an agent that was withheld before, and nobody gone comes back."""
-        if node is not self._cluster.master:
+        if node not in self._cluster.masters:
             return
         decided = {effect.key for effect in effects if isinstance(effect, Put)}
         for effect in effects:

@@ -29,7 +29,8 @@ class Plan:
     """A cluster, its work and its faults; these end after `faults_s`.
 
     `agents_within_s`: its agents are first started at any time within this. Its wishes are dealt to
-    its batch frameworks in turn.
+    its batch frameworks in turn. `masters_watched`: of several masters, the one that leads is told
+    to everybody by the registry; otherwise everybody tries them in turn.
     """
 
     agents: int
@@ -40,6 +41,8 @@ class Plan:
     lasts_s: tuple[float, ...] = (0.01, 2.0, 10.0, 10.0, 25.0)
     log_keep_s: float = LOG_KEEP_S
     batches: int = 1
+    masters: int = 1
+    masters_watched: bool = False
     strangers: list[Character] = field(default_factory=list)
 
 

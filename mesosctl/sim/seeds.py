@@ -14,6 +14,7 @@ from mesosctl.sim.checkers import Judges
 from mesosctl.sim.cluster import Cluster
 from mesosctl.sim.lanes import LaneJudge, with_lanes
 from mesosctl.sim.leaks import require_no_leaks
+from mesosctl.sim.masters import with_masters
 from mesosctl.sim.plan import CLOCKS_EVERY, plan_of
 from mesosctl.sim.rights import Rights
 from mesosctl.sim.world import World
@@ -79,7 +80,7 @@ def run_seed(
     """
     world = World(seed)
     world.clocks_jump = clocks_jump
-    plan = with_lanes(seed, plan_of(seed, world), world)
+    plan = with_masters(seed, with_lanes(seed, plan_of(seed, world), world), world)
     world.faults = plan.faults
     cluster = Cluster(world, plan)
     judges = Judges(cluster)

@@ -139,7 +139,7 @@ class Wire:
         world, faults = self._world, self._world.faults
         client, server = connection.client, connection.server
         source, target = (client, server) if to_server else (server, client)
-        if self._is_blocked(source, target):
+        if self.is_blocked(source, target):
             world.struck("message into a partition", source.name)
             return
         clogged = self._clogged.get((source.name, target.name))
@@ -234,10 +234,10 @@ class Wire:
         connection.open = False
         del self._connections[connection.number]
         server, client = connection.server, connection.client
-        hears = not self._is_blocked(client, server)
+        hears = not self.is_blocked(client, server)
         if tell_server and hears and server.peers.get(connection.peer) is connection:
             self._tell_server(server, connection.peer)
-        hears = not self._is_blocked(server, client)
+        hears = not self.is_blocked(server, client)
         if tell_client and hears and client.links.get(connection.link) is connection:
             life = client.life
 
@@ -304,7 +304,8 @@ class Wire:
         pair = (source.name, target.name)
         self._blocked[pair] = max(until_s, self._blocked.get(pair, 0.0))
 
-    def _is_blocked(self, source: Node, target: Node) -> bool:
+    def is_blocked(self, source: Node, target: Node) -> bool:
+        """Whether nothing gets from one to the other just now."""
         until_s = self._blocked.get((source.name, target.name))
         return until_s is not None and self._world.now.mono < until_s
 

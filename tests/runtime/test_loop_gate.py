@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from mesosctl.core.machine import Delete, Effect, Event, Log, Now, Put, Signalled, Started, Stop
-from mesosctl.runtime.fence import Deposed
+from mesosctl.core.master.fence import Deposed
 from mesosctl.runtime.loop import Loop
 from mesosctl.runtime.polling import hold_signals
 

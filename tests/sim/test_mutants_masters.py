@@ -1,4 +1,4 @@
-"""More planted bugs: of late introductions, and of two masters that are there at once."""
+"""More planted bugs: of introductions that come late."""
 
 from __future__ import annotations
 

@@ -2,14 +2,13 @@
 
 Rule: it holds while less than the time of the leader's session has passed since the beginning of
 the last exchange that a majority of ZooKeeper's servers agreed to. Nobody else can lead in that
-time: the servers count from when the exchange reached them, which was later. The clock is one that
-goes on while the host sleeps, so that whoever wakes from a pause finds the fence gone before the
-first thing it does.
+time: the servers count from when the exchange reached them, which was later. The clock has to be
+one that goes on while the host sleeps, so that whoever wakes from a pause finds the fence gone
+before the first thing it does.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from mesosctl.errors import MesosctlError
@@ -22,15 +21,10 @@ class Deposed(MesosctlError):
     """This master leads no longer; nothing more may be sent or written in its name."""
 
 
-def boottime() -> float:
-    """Seconds on a clock that also counts what the host slept."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
 class Fence:
-    """For how long a leader may believe to be one. Used by several threads; see the module."""
+    """See the module. Used by several threads; `clock` also counts what the host slept."""
 
-    def __init__(self, session_s: float, clock: Callable[[], float] = boottime) -> None:
+    def __init__(self, session_s: float, clock: Callable[[], float]) -> None:
         self._holds_s = session_s * _DRIFT
         self._clock = clock
         self._confirmed = clock()

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from mesosctl.runtime.fence import Deposed, Fence, boottime
+from mesosctl.core.master.fence import Deposed, Fence
+from mesosctl.runtime.zk_election import boottime
 
 
 class Clock:
