@@ -112,9 +112,11 @@ class LaneJudge:
     def _accepted(self, framework_id: str, message: Accept) -> None:
         lanes: dict[str, _Lane] = {}
         for task in message.tasks:
+            container = f"{framework_id}/{task.task_id}"
+            # It may have been meant for a lane by a life that ended before it could say so.
+            self._lane_of.pop(container, None)
             if task.lane:
                 lane = lanes.setdefault(task.lane, _Lane({}))
-                container = f"{framework_id}/{task.task_id}"
                 lane.tasks[container] = len(lane.tasks)
                 self._lane_of[container] = lane
         if lanes:
