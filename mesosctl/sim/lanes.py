@@ -30,7 +30,7 @@ from mesosctl.sim.world import World
 LANES_EVERY = 5
 # Most of what is in a lane is short; that something now and then is not is what it has to stand.
 LASTS_S = (0.01, 0.01, 0.01, 0.02, 0.02, 0.05, 0.05, 3.0)
-TASKS = (40, 80, 160)
+TASKS = (20, 40, 60)
 
 
 def with_lanes(seed: int, plan: Plan, world: World) -> Plan:

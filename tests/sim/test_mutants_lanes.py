@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from mesosctl.core.agent.task import Phase
-from mesosctl.core.agent.tasks import Tasks
 from mesosctl.core.executor_lanes import Lanes
 from mesosctl.core.executor_lives import TaskLives
 from mesosctl.core.executor_task import Step
@@ -75,23 +72,7 @@ def freed_with_the_first(patch: Patch) -> None:
     patch.setattr(MasterState, "_closes", closes)
 
 
-def handed_on_again(patch: Patch) -> None:
-    """The agent tells an executor of a lane's tasks once more, long after their time."""
-    original = Tasks.take_back
-
-    def take_back(self: Tasks, task: Any, now: Now) -> Any:
-        info = task.entry.info
-        task.entry = replace(task.entry, info=replace(info, lane=""))
-        effects = original(self, task, now)
-        if task.phase is not Phase.ENDED:
-            task.entry = replace(task.entry, info=info)
-        return effects
-
-    patch.setattr(Tasks, "take_back", take_back)
-
-
 MUTANTS = {
-    handed_on_again: 5107,
     all_at_once: 2,
     never_given_back: 2,
     given_back_and_run: 2,

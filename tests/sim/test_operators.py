@@ -18,9 +18,7 @@ Patch = pytest.MonkeyPatch
 def withheld_is_offered(patch: Patch) -> None:
     """The master forgets that an operator took an agent out of use."""
     patch.setattr(
-        MasterState,
-        "offerable",
-        lambda self: [agent_id for agent_id, agent in self.agents.items() if agent.peer],
+        MasterState, "is_offerable", lambda self, agent_id: bool(self.agents[agent_id].peer)
     )
 
 

@@ -139,6 +139,17 @@ def test_after_a_restart_what_nobody_was_told_of_is_given_back(bench: Bench) -> 
     assert reasons(bench) == [("t1", "dropped", "Returned"), ("t2", "dropped", "Returned")]
 
 
+def test_what_a_lost_session_took_along_is_given_back(bench: Bench) -> None:
+    """Told again after the executor is back, it would begin long after its lane's time."""
+    executor = bench.up()
+    launch_lane(bench, "t1", "t2")
+    assert handed(executor) == ["t1", "t2"]
+    executor.tasks.clear()
+    executor.connect()
+    assert handed(executor) == []
+    assert reasons(bench) == [("t1", "dropped", "Returned"), ("t2", "dropped", "Returned")]
+
+
 def test_a_lane_counts_once_when_an_agent_is_made_smaller() -> None:
     """Its tasks hold the resources of one; a smaller agent that has those may go on."""
     bench = Bench()
