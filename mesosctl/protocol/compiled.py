@@ -35,7 +35,7 @@ _FLOAT_MAX = sys.float_info.max
 _MISSING = object()
 # Ids that were looked at: most messages are about agents and frameworks that were seen before.
 _IDENTS_KEPT = 4_096
-_idents: dict[str, None] = {"": None}
+_idents: dict[str, None] = {}
 _BAGS_KEPT = 256
 _bags: dict[tuple[tuple[str, int], ...], Resources] = {}
 _writers: dict[type, Write] = {}
@@ -48,7 +48,7 @@ class Unfit(Exception):
 
 def _is_new_ident(text: str) -> bool:
     """Whether a text that was not seen before is an id; then it is remembered."""
-    if not is_ident(text):
+    if text and not is_ident(text):
         return False
     if len(_idents) > _IDENTS_KEPT:
         _idents.clear()

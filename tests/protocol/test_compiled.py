@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesosctl.core.agent.records import ExecutorEntry, FrameworkEntry, MetaRecord, TaskEntry
+from mesosctl.model.ids import FrameworkId
 from mesosctl.model.tasks import StatusUpdate, TaskState
 from mesosctl.protocol import compiled, schema
 from mesosctl.protocol.codec import pack, unpack
 from mesosctl.protocol.messages import KINDS
-from mesosctl.protocol.messages.agent import RunTasks, StatusUpdates
+from mesosctl.protocol.messages.agent import RunTasks, ShutdownFramework, StatusUpdates
 from mesosctl.protocol.messages.framework import Accept
 from tests.protocol.test_codec import _strategy
 
@@ -125,3 +126,11 @@ def test_a_class_in_use_is_compiled_and_refusals_stay_the_same() -> None:
         words.add(str(caught.value))
     assert Accept in schema._READERS
     assert len(words) == 1
+
+
+def test_no_id_fits_however_many_were_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of known ids is emptied when it is full; the empty id has to fit afterwards too."""
+    monkeypatch.setattr(compiled, "_IDENTS_KEPT", 1)
+    read = compiled.reader(ShutdownFramework)
+    for framework_id in ("a", "b", "c", ""):
+        assert read({"framework_id": framework_id}) == ShutdownFramework(FrameworkId(framework_id))
