@@ -10,7 +10,8 @@ PYTEST_ARGS ?=
 POINTS ?= 200
 # What asks about cgroups; not what needs a whole cluster, compares prices, or has the emulated
 # machine start Python again and again.
-V2_ARGS ?= -m "not slow" -k "not price and not own_user" --durations=5 $(addprefix tests/kernel/test_, \
+V2_ARGS ?= -m "not slow" -k "not price and not own_user and not signals_everybody and not at_once" \
+    --durations=5 $(addprefix tests/kernel/test_, \
     isolation_cgroups.py isolators_cgroups.py spawner_root.py hostile_ends.py hostile_neighbours.py)
 V2_LIMIT ?= 600
 # "make test COVERAGE=1" measures branches, also in the processes that the tests start.
