@@ -15,7 +15,7 @@ Patch = pytest.MonkeyPatch
 
 def late_registration_counts(patch: Patch) -> None:
     """The master takes what an agent had said before its present session for the newest word."""
-    patch.setattr(agents, "_is_late", lambda agent, incarnation: False)
+    patch.setattr(agents, "is_late", lambda agent, incarnation: False)
 
 
 # Each with the first seed that finds it; see test_mutants.py.

@@ -11,7 +11,7 @@ from mesosctl.core.master.maintenance import finish_gone, gone_refusal
 from mesosctl.core.master.offering import rescind
 from mesosctl.core.master.pruning import forget_surplus
 from mesosctl.core.master.registry import AgentEntry, Mode
-from mesosctl.core.master.state import AgentRecord, MasterState, TaskRecord
+from mesosctl.core.master.state import AgentRecord, MasterState, TaskRecord, is_late
 from mesosctl.core.master.unreachable import left, returned
 from mesosctl.limits import HEARTBEAT_S
 from mesosctl.model.cluster import FrameworkInfo
@@ -52,7 +52,7 @@ def on_register(state: MasterState, peer: str, message: RegisterAgent, now: Now)
         return [Log("warning", text), *state.send(peer, gone_refusal(state, peer, known))]
     incarnation = (message.life, message.opening)
     agent = state.agents.get(agent_id)
-    if agent is not None and _is_late(agent, incarnation):
+    if agent is not None and is_late(agent, incarnation):
         # Its list of tasks is older than what is known: taken for the truth, it would end tasks
         # that run.
         text = f"agent {message.agent.name} ({agent_id}) has registered anew since: ignored"
@@ -82,11 +82,6 @@ def on_register(state: MasterState, peer: str, message: RegisterAgent, now: Now)
     effects += draining.agent_is_back(state, agent_id, now)
     effects.append(Log("info", f"agent {info.name} ({agent_id}) registered with {info.total}"))
     return effects
-
-
-def _is_late(agent: AgentRecord, incarnation: tuple[int, int]) -> bool:
-    """Whether a registration was overtaken by a newer one; an agent that does not count says 0."""
-    return incarnation[0] > 0 and incarnation <= agent.incarnation
 
 
 def _take_over(

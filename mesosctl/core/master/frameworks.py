@@ -16,6 +16,7 @@ from mesosctl.core.master.state import (
     FrameworkRecord,
     MasterState,
     TaskRecord,
+    is_late,
 )
 from mesosctl.core.master.unreachable import is_unreachable, tell_of_missing
 from mesosctl.limits import ADMISSION_S, HEARTBEAT_S, RECOVERED_FRAMEWORK_S
@@ -64,7 +65,7 @@ def on_subscribe(state: MasterState, peer: str, message: Subscribe, now: Now) ->
     effects: list[Effect] = []
     framework = state.frameworks.get(framework_id)
     incarnation = (message.life, message.opening)
-    if framework is not None and message.life and incarnation <= framework.incarnation:
+    if framework is not None and is_late(framework, incarnation):
         # Connections are read in turns: it has subscribed anew since, and must not be thrown out.
         return state.sessions.reset(peer, "replaced") if framework.peer != peer else []
     if framework is None:

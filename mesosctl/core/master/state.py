@@ -177,6 +177,11 @@ def amounts_held(tasks: Iterable[TaskRecord]) -> list[Resources]:
     return list(holders.values())
 
 
+def is_late(known: AgentRecord | FrameworkRecord, incarnation: tuple[int, int]) -> bool:
+    """Whether an introduction was overtaken by a newer one; who does not count has life 0."""
+    return incarnation[0] > 0 and incarnation <= known.incarnation
+
+
 @dataclass(slots=True)
 class MasterState:
     """Everything that the master's handlers share."""
