@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable
-from importlib import metadata
 from typing import Any
 
 from mesosctl.errors import UsageError
@@ -20,6 +19,9 @@ def load(name: str, group: str, what: str, known: Iterable[str]) -> Callable[[],
     """
     if ":" in name:
         return _named_object(name)
+    # Late, and only for what is not ours: it brings in half of the standard library.
+    from importlib import metadata
+
     found = {point.name: point for point in metadata.entry_points(group=group)}
     point = found.get(name)
     if point is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import socket as system_socket
 import struct
 
@@ -70,7 +70,7 @@ class Monitor:
     """The events of one socket, in order and without a bound: a full one would stop libzmq."""
 
     def __init__(self, context: Context, watched: Socket, events: int) -> None:
-        place = f"inproc://monitor-{secrets.token_hex(8)}"
+        place = f"inproc://monitor-{os.urandom(8).hex()}"
         watched.monitor(place, events)
         self.socket = context.socket(zmq.PAIR)
         self.socket.rcvhwm = 0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 
 
 def new_id() -> str:
     """A fresh id of 16 hexadecimal digits (64 random bits)."""
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()

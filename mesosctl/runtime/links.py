@@ -12,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 import errno
-import secrets
+import os
 from collections import deque
 from enum import Enum
 
@@ -166,7 +166,7 @@ class Link:
         prepare(socket, needs_ipv6)
         if len(self._places) > 1:
             socket.connect_timeout = _NEXT_PLACE_MS
-        socket.routing_id = secrets.token_bytes(_NAME_BYTES)
+        socket.routing_id = os.urandom(_NAME_BYTES)
         socket.immediate = True
         # libzmq adds a random part of up to the first figure to each.
         first_s = RECONNECT_FIRST_S + self.spread_s

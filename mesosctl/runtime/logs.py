@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 import time
 from pathlib import Path
 from typing import TextIO
 
+_BLOCK_BYTES = 1024 * 1024
 LEVELS = ("debug", "info", "warning", "error")
 # C0 and C1 controls, DEL, and the marks that turn the direction of text around.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -60,7 +60,8 @@ def rotate(path: Path, bytes_max: int) -> bool:
         with path.open("rb") as source, scratch.open("wb") as kept:
             # The newest part only: a process gone wild may have written more than is kept.
             source.seek(max(0, path.stat().st_size - bytes_max))
-            shutil.copyfileobj(source, kept)
+            while block := source.read(_BLOCK_BYTES):
+                kept.write(block)
         scratch.chmod(0o600)
         scratch.replace(path.with_name(f"{path.name}.1"))
         os.truncate(path, 0)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import sys
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
@@ -237,7 +236,7 @@ class Loop:
         except MesosctlError as error:
             self._exit_code = error.exit_code
             if isinstance(error, InvariantBroken):
-                traceback.print_exc(file=sys.stderr)
+                sys.excepthook(*sys.exc_info())
             else:
                 self.log("error", str(error))
         except Exception as error:
@@ -247,7 +246,7 @@ class Loop:
             else:
                 # A mistake of ours: a half-alive daemon is worse than none.
                 self._exit_code = InvariantBroken.exit_code
-                traceback.print_exc(file=sys.stderr)
+                sys.excepthook(*sys.exc_info())
         finally:
             self.close(linger_ms)
         return self._exit_code

@@ -5,7 +5,7 @@ the middle are given back to the file system (fallocate(2), FALLOC_FL_PUNCH_HOLE
 its beginning, its newest part and its size, so that every offset stays what it was, and whoever
 appends to it does not notice.
 
-Rules: what is there is the user's. A file is opened as for reading (runtime.streams): beneath its
+Rules: what is there is the user's. A file is opened as for reading (runtime.beneath): beneath its
 sandbox, through no link, a regular file with one name, which belongs to the sandbox's owner. Files
 that a user named himself are never touched, only `stdout` and `stderr` of a sandbox.
 """
@@ -23,8 +23,8 @@ from mesosctl.limits import LOG_HEAD_BYTES
 from mesosctl.model.records import dataclass
 from mesosctl.model.words import size_words
 from mesosctl.protocol.messages.agent import ExecutorLaunch
+from mesosctl.runtime.beneath import NotReadable, open_regular
 from mesosctl.runtime.loop import Loop
-from mesosctl.runtime.streams import NotReadable, open_regular
 
 # Between two looks at all streams; the second while something outgrows its limit.
 LOOK_S = 1.0

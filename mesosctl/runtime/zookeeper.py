@@ -10,7 +10,6 @@ Rules:
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,8 @@ from mesosctl.limits import ZK_SESSION_S
 from mesosctl.model.masters import ZkPlace
 
 if TYPE_CHECKING:
+    import logging
+
     from kazoo.client import KazooClient
 
 # Reads under way at the same time; each is an answer of up to a record's size.
@@ -248,6 +249,9 @@ def _kazoo() -> Any:
 
 def _silent() -> logging.Logger:
     """kazoo tells of every dropped connection; what matters of that we say ourselves."""
+    # Late, as kazoo itself: a master on its own has no use for it.
+    import logging
+
     logger = logging.getLogger("mesosctl.kazoo")
     logger.propagate = False
     if not logger.handlers:

@@ -12,7 +12,6 @@ import fcntl
 import os
 import re
 import stat
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import field
@@ -231,6 +230,8 @@ def append_authorized(path: Path, who: Principal) -> None:
         f"users = {_quoted_list(who.users)}",
         f"roles = {_quoted_list(who.roles)}",
     ]
+    import tomllib
+
     _principal(tomllib.loads("\n".join(block))["key"][0])
     try:
         with _locked(path.parent):
@@ -294,6 +295,9 @@ def _words(entry: dict[str, Any], field_name: str, default: tuple[str, ...]) -> 
 
 def _load_toml(path: Path, what: str, forbidden: int, repair: str) -> dict[str, Any]:
     """The TOML of a regular file of ours (or root's) without the `forbidden` mode bits."""
+    # Late, here and below: an executor knows keys as values only.
+    import tomllib
+
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 import platformdirs
@@ -52,6 +51,9 @@ def runtime_dir() -> Path:
     xdg = os.environ.get("XDG_RUNTIME_DIR", "")
     if xdg and os.path.isabs(xdg) and os.access(xdg, os.W_OK | os.X_OK):
         return private_dir(Path(xdg, "mesosctl"))
+    # Late: it brings in every kind of compression.
+    import tempfile
+
     return private_dir(Path(tempfile.gettempdir(), f"mesosctl-{os.geteuid()}"))
 
 

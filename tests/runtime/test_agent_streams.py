@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mesosctl.core.agent.effects import FileRead, ReadFile
-from mesosctl.runtime import streams
+from mesosctl.runtime import beneath, streams
 
 WAYS = pytest.mark.parametrize("by_parts", [False, True], ids=["openat2", "by parts"])
 
@@ -73,14 +73,14 @@ def test_no_way_leads_out_of_the_sandboxes(sandbox, directory, tmp_path, by_part
     (sandbox.parent / "t2").symlink_to(tmp_path)
     for path in ("../secret", "F1/../../secret", "F1/t2/secret", "/etc/passwd"):
         with pytest.raises(OSError, match=r"."):
-            os.close(streams.open_beneath(directory, path, by_parts=by_parts))
+            os.close(beneath.open_beneath(directory, path, by_parts=by_parts))
 
 
 @WAYS
 def test_both_ways_open_what_is_there(sandbox, directory, by_parts):
     """Old kernels and containers that forbid openat2 read logs, too."""
     (sandbox / "stdout").write_text("here")
-    descriptor = streams.open_beneath(directory, "F1/t1/stdout", by_parts=by_parts)
+    descriptor = beneath.open_beneath(directory, "F1/t1/stdout", by_parts=by_parts)
     assert os.read(descriptor, 10) == b"here"
     os.close(descriptor)
 
