@@ -48,6 +48,8 @@ _mesosctl()
             " frameworks") path=frameworks ;;
             " offers") path=offers ;;
             " roles") path=roles ;;
+            " role") path=role ;;
+            "role set") path=role-set ;;
             " config") path=config ;;
             "config show") path=config-show ;;
             "config path") path=config-path ;;
@@ -207,6 +209,8 @@ _mesosctl_kind()
         offers\ --fields) kind="any" ;;
         roles\ -o|roles\ --output) kind="table wide json jsonl csv name" ;;
         roles\ --fields) kind="any" ;;
+        role-set\ --weight) kind="any" ;;
+        role-set\ --priority) kind="any" ;;
         config-contexts\ -o|config-contexts\ --output) kind="table wide json jsonl csv name" ;;
         config-contexts\ --fields) kind="any" ;;
         keygen\ --kind) kind="agent framework client operator" ;;
@@ -248,6 +252,7 @@ _mesosctl_options()
         frameworks) echo "--teardown -o --output --json --fields" ;;
         offers) echo "-o --output --json --fields" ;;
         roles) echo "-o --output --json --fields" ;;
+        role-set) echo "--weight --priority --json" ;;
         config-show) echo "--sources --json" ;;
         config-contexts) echo "-o --output --json --fields" ;;
         keygen) echo "--kind --users --roles --dir --work-dir" ;;
@@ -260,7 +265,7 @@ _mesosctl_options()
 _mesosctl_words()
 {
     case $1 in
-        "") echo "master agent framework local submit run jobs tasks status logs wait kill agents drain undrain deactivate gone frameworks offers roles config keygen completion help version" ;;
+        "") echo "master agent framework local submit run jobs tasks status logs wait kill agents drain undrain deactivate gone frameworks offers roles role config keygen completion help version" ;;
         master) echo "any" ;;
         agent) echo "any" ;;
         framework) echo "any" ;;
@@ -281,6 +286,8 @@ _mesosctl_words()
         frameworks) echo "any" ;;
         offers) echo "any" ;;
         roles) echo "any" ;;
+        role) echo "set" ;;
+        role-set) echo "any" ;;
         config) echo "show path get set use contexts check" ;;
         config-show) echo "any" ;;
         config-path) echo "any" ;;
@@ -291,7 +298,7 @@ _mesosctl_words()
         config-check) echo "any" ;;
         keygen) echo "any" ;;
         completion) echo "bash zsh fish" ;;
-        help) echo "master agent framework local submit run jobs tasks status logs wait kill agents drain undrain deactivate gone frameworks offers roles config keygen completion help version values states exit-codes environment files" ;;
+        help) echo "master agent framework local submit run jobs tasks status logs wait kill agents drain undrain deactivate gone frameworks offers roles role config keygen completion help version values states exit-codes environment files" ;;
         version) echo "any" ;;
     esac
 }

@@ -147,6 +147,10 @@ LOG_MAX_BYTES_MIN = 64 * 1024
 LOG_HEAD_BYTES = 64 * 1024
 # Agents that a master's registry remembers before it forgets some (Mesos: 102,400).
 REGISTRY_AGENTS_MAX = 50_000
+# Roles of which a master keeps what operators set; what they may set (thousandths; a number).
+ROLES_SET_MAX = 10_000
+WEIGHT_MILLI_MAX = 1_000_000_000
+PRIORITY_MAX = 1_000_000
 # How often an agent looks for containers that nobody owns any more.
 ORPHANS_LOOK_S = 300.0
 # The log that all executors of an agent share; one older file of this size is kept beside it.

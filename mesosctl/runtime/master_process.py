@@ -18,6 +18,7 @@ from mesosctl import __version__
 from mesosctl.allocation.base import Allocator
 from mesosctl.core.machine import Event
 from mesosctl.core.master import KeysChanged, MasterMachine, RoleSettings
+from mesosctl.core.master.registry import AGENTS, ROLES
 from mesosctl.errors import MesosctlError
 from mesosctl.limits import AGENT_TIMEOUT_S, ALLOCATION_INTERVAL_S, OFFER_TIMEOUT_S
 from mesosctl.model.cluster import Principal
@@ -146,8 +147,8 @@ def _run(
         allocator_name=options.allocator,
         new_id=new_id,
         principals=keys.principals,
-        roles=options.roles,
-        registry=store.load("agents"),
+        role_options=options.roles,
+        tables={table: store.load(table) for table in (AGENTS, ROLES)},
         offer_timeout_s=options.offer_timeout_s,
         agent_timeout_s=options.agent_timeout_s,
         allocation_interval_s=options.allocation_interval_s,

@@ -145,8 +145,8 @@ class Cluster:
             allocator_name="drf",
             new_id=self.world.new_id,
             principals=KEYS,
-            roles={},
-            registry=tables.get("agents", {}),
+            role_options={},
+            tables=tables,
         )
 
     def _batch(self, number: int) -> Node:

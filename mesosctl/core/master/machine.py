@@ -34,6 +34,7 @@ from mesosctl.core.master import (
     maintenance,
     offering,
     queries,
+    roles,
     unreachable,
 )
 from mesosctl.core.master import registry as registries
@@ -46,6 +47,7 @@ from mesosctl.protocol.messages import agent as agent_messages
 from mesosctl.protocol.messages import framework as framework_messages
 from mesosctl.protocol.messages import maintenance as maintenance_messages
 from mesosctl.protocol.messages import query
+from mesosctl.protocol.messages import roles as role_messages
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.session import Bye, Refusal
 
@@ -74,7 +76,7 @@ DISPATCH: dict[type[Message], tuple[str, Handler]] = {
     query.ListAgents: ("any", queries.on_list_agents),
     query.ListFrameworks: ("any", queries.on_list_frameworks),
     query.ListOffers: ("any", queries.on_list_offers),
-    query.ListRoles: ("any", queries.on_list_roles),
+    query.ListRoles: ("any", roles.on_list_roles),
     query.FindFramework: ("any", queries.on_find_framework),
     query.TeardownFramework: ("any", queries.on_teardown_framework),
     query.DescribeMaster: ("any", queries.on_describe),
@@ -83,6 +85,7 @@ DISPATCH: dict[type[Message], tuple[str, Handler]] = {
     maintenance_messages.DeactivateAgents: ("operator", maintenance.on_deactivate),
     maintenance_messages.UndrainAgents: ("operator", maintenance.on_undrain),
     maintenance_messages.DeclareGone: ("operator", maintenance.on_gone),
+    role_messages.SetRoles: ("operator", roles.on_set_roles),
 }
 
 
@@ -107,8 +110,8 @@ class MasterMachine:
         allocator_name: str,
         new_id: NewId,
         principals: Mapping[str, Principal],
-        roles: Mapping[str, RoleSettings],
-        registry: registries.Rows,
+        role_options: Mapping[str, RoleSettings],
+        tables: Mapping[str, registries.Rows],
         offer_timeout_s: float = OFFER_TIMEOUT_S,
         agent_timeout_s: float = AGENT_TIMEOUT_S,
         allocation_interval_s: float = ALLOCATION_INTERVAL_S,
@@ -124,13 +127,14 @@ class MasterMachine:
             version=version,
             allocator_name=allocator_name,
             principals=principals,
-            roles=roles,
-            registry=registries.load(registry),
+            roles=role_options,
+            role_entries=registries.load_roles(tables.get(registries.ROLES, {})),
+            registry=registries.load(tables.get(registries.AGENTS, {})),
             offer_timeout_s=offer_timeout_s,
             agent_timeout_s=agent_timeout_s,
             allocation_interval_s=allocation_interval_s,
         )
-        self.state.show_roles()
+        roles.show_all(self.state)
         self._round_at = 0.0
         # When we stop although the child has not said goodbye.
         self._stop_at: float | None = None

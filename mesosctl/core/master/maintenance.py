@@ -196,11 +196,8 @@ def agent_view(state: MasterState, agent_id: AgentId, now: Now) -> AgentView:
     entry = state.registry[agent_id]
     agent = state.agents.get(agent_id)
     tasks = [task for task in agent.tasks.values() if task.holds_resources] if agent else []
-    offered = (
-        outstanding.offer.resources
-        for outstanding in state.offers.values()
-        if outstanding.offer.agent_id == agent_id
-    )
+    offers = agent.offers if agent else ()
+    offered = (state.offers[offer_id].offer.resources for offer_id in offers)
     return AgentView(
         agent.info if agent else AgentInfo(agent_id, entry.name, Resources()),
         state_word(state, agent_id),

@@ -5,12 +5,8 @@ from __future__ import annotations
 from mesosctl.core.machine import Effect, Now
 from mesosctl.core.master.frameworks import remove_framework
 from mesosctl.core.master.maintenance import agent_view, agents_named
-from mesosctl.core.master.state import (
-    FrameworkRecord,
-    MasterState,
-    RoleSettings,
-    amounts_held,
-)
+from mesosctl.core.master.roles import share_milli
+from mesosctl.core.master.state import MasterState, amounts_held
 from mesosctl.model.ids import FrameworkId
 from mesosctl.model.resources import Resources
 from mesosctl.protocol.messages.framework import StopFramework
@@ -25,13 +21,10 @@ from mesosctl.protocol.messages.query import (
     ListAgents,
     ListFrameworks,
     ListOffers,
-    ListRoles,
     MasterIs,
     OfferView,
     OutstandingOffers,
     PrincipalIs,
-    Roles,
-    RoleView,
     TeardownFramework,
     WhoIs,
 )
@@ -42,28 +35,13 @@ def _held(state: MasterState, framework: FrameworkId) -> tuple[Resources, Resour
     """Used and offered resources, running tasks and offers of a framework."""
     tasks = list(state.frameworks[framework].tasks.values())
     used = Resources.sum_scalars(amounts_held(tasks))
-    offers = [
-        outstanding.offer
-        for outstanding in state.offers.values()
-        if outstanding.offer.framework_id == framework
-    ]
-    offered = Resources.sum_scalars(offer.resources for offer in offers)
+    offers = state.frameworks[framework].offers
+    offered = Resources.sum_scalars(state.offers[offer_id].offer.resources for offer_id in offers)
     return used, offered, sum(task.holds_resources for task in tasks), len(offers)
 
 
 def _total(state: MasterState) -> Resources:
     return Resources.sum_scalars(agent.info.total for agent in state.agents.values())
-
-
-def _share_milli(held: Resources, total: Resources) -> int:
-    """The dominant share in thousandths of the cluster, rounded down."""
-    whole = total.quantities()
-    shares = (
-        1000 * amount // whole[name]
-        for name, amount in held.quantities().items()
-        if whole.get(name, 0) > 0
-    )
-    return max(shares, default=0)
 
 
 def on_list_agents(state: MasterState, peer: str, message: ListAgents, now: Now) -> list[Effect]:
@@ -91,7 +69,7 @@ def on_list_frameworks(
                 offered,
                 tasks,
                 offers,
-                _share_milli(used + offered, total),
+                share_milli(used + offered, total),
                 framework.subscribed_wall,
             )
         )
@@ -116,32 +94,6 @@ def on_list_offers(state: MasterState, peer: str, message: ListOffers, now: Now)
             )
         )
     return state.send(peer, OutstandingOffers(state.sessions.answered(peer), tuple(views)))
-
-
-def on_list_roles(state: MasterState, peer: str, message: ListRoles, now: Now) -> list[Effect]:
-    """Every role that has frameworks or settings."""
-    total = _total(state)
-    members: dict[str, list[FrameworkRecord]] = {role: [] for role in state.roles}
-    for framework in state.frameworks.values():
-        members.setdefault(framework.info.role, []).append(framework)
-    views = []
-    for role in sorted(members):
-        settings = state.roles.get(role, RoleSettings())
-        used = Resources()
-        for framework in members[role]:
-            held, offered, _, _ = _held(state, framework.info.framework_id)
-            used = used + held + offered
-        views.append(
-            RoleView(
-                role,
-                settings.weight_milli,
-                settings.priority,
-                len(members[role]),
-                used,
-                _share_milli(used, total),
-            )
-        )
-    return state.send(peer, Roles(state.sessions.answered(peer), tuple(views)))
 
 
 def on_find_framework(

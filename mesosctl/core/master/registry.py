@@ -1,18 +1,20 @@
-"""What the master keeps of its agents on disk: who was admitted, what operators decided of them.
+"""What the master keeps on disk: agents that were admitted, and what operators decided.
 
     agents   <agent id>   an AgentEntry
+    roles    <role>       a RoleEntry
 
 Rules: an entry is put in the pass that makes a promise of it. One of which an operator decided
 something is never deleted: an id that was declared gone must be refused for good. Others may be,
-where there are very many (core/master/pruning.py). A record that cannot be understood stops the
-master: it never means that there is no agent.
+where there are very many (core/master/pruning.py). An entry of a role is as good as the options of
+the master, and goes before them. A record that cannot be understood stops the
+master: it never means that there is nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from mesosctl.core.machine import Put
 from mesosctl.errors import StorageFailed
@@ -20,8 +22,9 @@ from mesosctl.model.ids import AgentId
 from mesosctl.model.records import dataclass
 from mesosctl.protocol.schema import from_plain, to_plain
 
-AGENTS = "agents"
+AGENTS, ROLES = "agents", "roles"
 Rows = Mapping[str, Mapping[str, Any]]
+T = TypeVar("T")
 
 
 class Mode(StrEnum):
@@ -50,10 +53,31 @@ class AgentEntry:
     deadline: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RoleEntry:
+    """What operators set for a role while the master ran. None: nothing, the options hold.
+
+    `request` is the request that changed it last.
+    """
+
+    weight_milli: int | None = None
+    priority: int | None = None
+    request: str = ""
+
+
 def load(rows: Rows) -> dict[AgentId, AgentEntry]:
-    """The entries of the table. Raises StorageFailed for what is not ours."""
+    """The agents of their table. Raises StorageFailed for what is not ours."""
+    return {AgentId(name): entry for name, entry in _entries(AgentEntry, rows).items()}
+
+
+def load_roles(rows: Rows) -> dict[str, RoleEntry]:
+    """The roles of their table. Raises StorageFailed for what is not ours."""
+    return _entries(RoleEntry, rows)
+
+
+def _entries(kind: type[T], rows: Rows) -> dict[str, T]:
     try:
-        return {AgentId(name): from_plain(AgentEntry, dict(row)) for name, row in rows.items()}
+        return {name: from_plain(kind, dict(row)) for name, row in rows.items()}
     except ValueError as error:
         raise StorageFailed(
             f"the master's registry cannot be understood: {error}",
@@ -62,5 +86,10 @@ def load(rows: Rows) -> dict[AgentId, AgentEntry]:
 
 
 def put(agent_id: AgentId, entry: AgentEntry) -> Put:
-    """The effect that keeps an entry."""
+    """The effect that keeps an agent's entry."""
     return Put(AGENTS, agent_id, to_plain(entry))
+
+
+def put_role(role: str, entry: RoleEntry) -> Put:
+    """The effect that keeps a role's entry."""
+    return Put(ROLES, role, to_plain(entry))

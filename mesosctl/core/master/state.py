@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 
-from mesosctl.allocation.base import Allocator, Client, RoleTerms
+from mesosctl.allocation.base import Allocator, Client
 from mesosctl.allocation.filters import FilterBook
 from mesosctl.allocation.ledger import Ledger
 from mesosctl.core.machine import Effect, NewId
-from mesosctl.core.master.registry import AgentEntry, Mode
+from mesosctl.core.master.registry import AgentEntry, Mode, RoleEntry
 from mesosctl.core.session import ServerSessions
 from mesosctl.errors import require
 from mesosctl.limits import (
@@ -68,7 +68,7 @@ class Removals:
 
 @dataclass(frozen=True, slots=True)
 class RoleSettings:
-    """What the operator set for a role: its weight in thousandths, its priority."""
+    """What the master's options say of a role: its weight in thousandths, its priority."""
 
     weight_milli: int = 1000
     priority: int = 0
@@ -193,7 +193,9 @@ class MasterState:
     version: str
     allocator_name: str
     principals: Mapping[str, Principal]
+    # What options say of roles, and what operators set while it ran, which goes first.
     roles: Mapping[str, RoleSettings]
+    role_entries: dict[str, RoleEntry]
     # Every agent that was ever admitted; see core/master/registry.py.
     registry: dict[AgentId, AgentEntry]
     offer_timeout_s: float = OFFER_TIMEOUT_S
@@ -260,12 +262,6 @@ class MasterState:
         )
         self.allocator.set_framework(client)
         self.allocation_wanted = self.allocation_wanted or client.active
-
-    def show_roles(self) -> None:
-        """Tell the allocator what the operator set for roles."""
-        for role, settings in self.roles.items():
-            terms = RoleTerms(settings.weight_milli, settings.priority)
-            self.allocator.set_role(role, terms)
 
     def add_task(self, task: TaskRecord) -> None:
         """Enter a task and charge what it holds."""

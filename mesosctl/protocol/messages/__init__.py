@@ -24,6 +24,7 @@ def __getattr__(name: str) -> dict[str, type[Message]]:
         framework,
         maintenance,
         query,
+        roles,
         session,
         streams,
     )

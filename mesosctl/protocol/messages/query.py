@@ -118,7 +118,10 @@ class ListRoles(Message):
 
 @dataclass(frozen=True, slots=True)
 class RoleView:
-    """A role: its weight (thousandths), priority, what its frameworks hold, its dominant share."""
+    """A role: its weight (thousandths) and priority, how many frameworks have it.
+
+    `used` is what it and everything below it hold, `share_milli` their dominant share together.
+    """
 
     role: str
     weight_milli: int
@@ -131,7 +134,7 @@ class RoleView:
 @message("roles")
 @dataclass(frozen=True, slots=True)
 class Roles(Message):
-    """Answer to ListRoles."""
+    """Answer to ListRoles, and to what operators ask for: see roles.py."""
 
     re: int
     roles: tuple[RoleView, ...]

@@ -151,6 +151,7 @@ class Cluster:
         self.name_of: dict[int, str] = {}
         self.numbers = itertools.count(1)
         self.registry: dict[str, dict[str, Any]] = {}
+        self.roles: dict[str, dict[str, Any]] = {}
         self.master = self.new_master(1)
 
     def new_master(self, epoch: int) -> MasterMachine:
@@ -166,8 +167,8 @@ class Cluster:
             allocator_name="drf",
             new_id=self.new_id,
             principals=self.keys,
-            roles={},
-            registry=self.registry,
+            role_options={},
+            tables={"agents": self.registry, "roles": self.roles},
         )
         self._done(self.master.handle(Started(), self.now))
         return self.master
@@ -232,8 +233,9 @@ class Cluster:
 
     def _done(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, Put) and effect.table == "agents":
-                self.registry[effect.key] = unpack(pack(effect.value))
+            if isinstance(effect, Put) and effect.table in ("agents", "roles"):
+                table = self.registry if effect.table == "agents" else self.roles
+                table[effect.key] = unpack(pack(effect.value))
             if isinstance(effect, Send) and effect.peer in self.peers:
                 peer, _ = self.peers[effect.peer]
                 envelope = decode(encode(effect.envelope), bytes_max=2**23)
