@@ -147,6 +147,9 @@ _mesosctl_kind()
         submit\ --resources) kind="any" ;;
         submit\ --ulimit) kind="any" ;;
         submit\ --private) kind="tmp pids" ;;
+        submit\ --constraint) kind="any" ;;
+        submit\ --on) kind="any" ;;
+        submit\ --not-on) kind="any" ;;
         submit\ --grace) kind="any" ;;
         submit\ --lost-after) kind="any" ;;
         submit\ -R|submit\ --role) kind="any" ;;
@@ -168,6 +171,9 @@ _mesosctl_kind()
         run\ --resources) kind="any" ;;
         run\ --ulimit) kind="any" ;;
         run\ --private) kind="tmp pids" ;;
+        run\ --constraint) kind="any" ;;
+        run\ --on) kind="any" ;;
+        run\ --not-on) kind="any" ;;
         run\ --grace) kind="any" ;;
         run\ --lost-after) kind="any" ;;
         run\ -R|run\ --role) kind="any" ;;
@@ -236,8 +242,8 @@ _mesosctl_options()
         agent) echo "--name --resources --reserve --attributes --isolation --listen --advertise --no-root-tasks --cgroup-root --work-dir --recover --log-keep --log-max --check --ends-tasks --parent" ;;
         framework) echo "--name -R --role --work-dir --listen --advertise --failover-timeout --filter --log-keep" ;;
         local) echo "--agents --cpus --mem --isolation --keep" ;;
-        submit) echo "-a --array --each-line --max-running -p --priority -i --stdin -n -J --name -c --cpus -m --mem -t --time --disk --gpus --resources --whole-cores --ulimit --private --grace --lost-after -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --log-max --wrap --once --restartable -W --wait --progress --kill-on-exit --parsable --json --dry-run" ;;
-        run) echo "-i --stdin -n -J --name -c --cpus -m --mem -t --time --disk --gpus --resources --whole-cores --ulimit --private --grace --lost-after -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --log-max --wrap" ;;
+        submit) echo "-a --array --each-line --max-running -p --priority -i --stdin -n -J --name -c --cpus -m --mem -t --time --disk --gpus --resources --whole-cores --ulimit --private --constraint --on --not-on --grace --lost-after -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --log-max --wrap --once --restartable --spread -W --wait --progress --kill-on-exit --parsable --json --dry-run" ;;
+        run) echo "-i --stdin -n -J --name -c --cpus -m --mem -t --time --disk --gpus --resources --whole-cores --ulimit --private --constraint --on --not-on --grace --lost-after -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --log-max --wrap" ;;
         jobs) echo "-a --all -A --everyone -s --state -n --name -o --output --json --fields" ;;
         tasks) echo "-A --everyone -s --state -o --output --json --fields" ;;
         status) echo "-w --watch --tasks -o --output --json --fields" ;;

@@ -17,6 +17,11 @@ MAP_ITEMS_MAX = 20_000
 TEXT_CHARS_MAX = 4 * 1024 * 1024
 # After so many undecodable frames a peer is no longer listened to.
 BAD_FRAMES_MAX = 20
+# What one framework says of where it wants to be: one entry for each constraint of its jobs. With
+# more of them it takes every agent, and declines.
+WHERES_MAX = 64
+# Agents that one entry excludes by id: those on which a job of --spread has a task.
+WHERE_AGENTS_MAX = 1_000
 # Outgoing messages that wait for one peer; beyond it the peer counts as lost (a slow framework must
 # not make the master grow).
 PEER_QUEUE_MAX = 10_000

@@ -41,6 +41,7 @@ from mesosctl.core.machine import (
 )
 from mesosctl.limits import FAILOVER_TIMEOUT_S, REFUSE_S
 from mesosctl.model.cluster import Demand, FrameworkInfo, Offer
+from mesosctl.model.constraints import Where
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesosctl.model.tasks import StatusUpdate, TaskInfo
 from mesosctl.protocol.messages.agent import TaskKill
@@ -176,9 +177,13 @@ class Driver:
         no = [offer.inverse_offer_id for offer in declined]
         self._machine.do(self._machine.driver.answer_inverse(yes, no))
 
-    def revive(self, demand: Demand | None = None) -> None:
-        """Want offers (again) at once, whatever was declined; `demand` says how much."""
-        self._machine.do(self._machine.driver.revive(demand))
+    def revive(self, demand: Demand | None = None, where: Sequence[Where] = ()) -> None:
+        """Want offers (again) at once, whatever was declined; `demand` says how much.
+
+        `where`: only of agents that one of these accepts, as in `Where("rack==r1 && ssd")`; with
+        none, of every agent. It takes the place of what was said before.
+        """
+        self._machine.do(self._machine.driver.revive(demand, tuple(where)))
 
     def suppress(self) -> None:
         """Want no offers until `revive`."""

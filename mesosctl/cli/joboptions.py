@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mesosctl.cli.environ import BASES
+from mesosctl.cli.jobvalues import AGENT, MORE, PATH, ROLE, ULIMIT, USER, WHERE
 from mesosctl.cli.params import (
     CPUS,
     DURATION,
@@ -24,76 +24,14 @@ from mesosctl.cli.params import (
     NAME,
     SIZE,
     Duration,
-    Parsed,
     shown,
 )
 from mesosctl.errors import UsageError
 from mesosctl.limits import KILL_GRACE_MAX_S, LEASE_MAX_S, LEASE_MIN_S
-from mesosctl.model.ids import is_role
 from mesosctl.model.records import dataclass
 
 if TYPE_CHECKING:
     from mesosctl.model.resources import Resources
-
-PATH_BYTES_MAX = 4096
-_USER = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.@-]{0,63}\$?")
-
-
-def parse_role(text: str) -> str:
-    """A role's name. Raises UsageError."""
-    if not is_role(text):
-        raise UsageError(f"{shown(text)} is not a role", "write letters, digits and . _ - /")
-    return text
-
-
-def parse_user(text: str) -> str:
-    """A user's name. Raises UsageError."""
-    if not _USER.fullmatch(text):
-        raise UsageError(f"{shown(text)} is not a user's name", "write it as in /etc/passwd")
-    return text
-
-
-def parse_path(text: str) -> str:
-    """A path that is opened on an agent. Raises UsageError."""
-    if not text.strip():
-        raise UsageError("the path is empty", "name a file, or none")
-    if "\0" in text or len(text.encode("utf-8", "surrogateescape")) > PATH_BYTES_MAX:
-        raise UsageError(f"{shown(text)} is no path", f"at most {PATH_BYTES_MAX} bytes")
-    return text
-
-
-def parse_more(text: str) -> Resources:
-    """What a task needs beside CPUs and memory. Raises UsageError."""
-    from mesosctl.model.resources import Resources
-
-    found = Resources.parse(text)
-    for name, option in (("cpus", "-c"), ("mem", "-m")):
-        if name in found.names():
-            raise UsageError(f"--resources names {name}", f"{option} is the option for it")
-    if any("(" in key for key, _ in found.items()):
-        raise UsageError("--resources names a role", "a task has no say in whose resources it gets")
-    return found
-
-
-def parse_ulimit(text: str) -> tuple[str, tuple[int, int]]:
-    """NAME=SOFT[:HARD], numbers or `unlimited`, as (name, (soft, hard)). Raises UsageError."""
-    import resource
-
-    name, _, values = text.partition("=")
-    if not hasattr(resource, f"RLIMIT_{name.upper()}"):
-        raise UsageError(f"{shown(name)} is no limit of processes", "such as nofile or stack")
-    soft, colon, hard = values.partition(":")
-    limits = [-1 if word == "unlimited" else word for word in (soft, hard if colon else soft)]
-    if not all(isinstance(word, int) or (word.isdecimal() and len(word) < 19) for word in limits):
-        raise UsageError(f"{shown(values)} is no limit", "write NAME=SOFT or NAME=SOFT:HARD")
-    return name.lower(), (int(limits[0]), int(limits[1]))
-
-
-ROLE = Parsed("ROLE", parse_role)
-MORE = Parsed("TEXT", parse_more)
-ULIMIT = Parsed("NAME=SOFT[:HARD]", parse_ulimit)
-USER = Parsed("USER", parse_user)
-PATH = Parsed("FILE", parse_path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +62,17 @@ class JobOptions:
     whole_cores: bool = False
     ulimit: tuple[tuple[str, tuple[int, int]], ...] = ()
     private: tuple[str, ...] = ()
+    constraint: str | None = None
+    on: tuple[str, ...] = ()
+    not_on: tuple[str, ...] = ()
+
+    def where(self) -> str:
+        """On which agents a task may run, as one constraint; empty: on all."""
+        if not (self.constraint or self.on or self.not_on):
+            return ""
+        from mesosctl.model.constraints import combined
+
+        return combined(self.constraint or "", self.on, self.not_on)
 
     def more(self) -> Resources:
         """What is needed beside CPUs and memory. Raises UsageError for what is named twice."""
@@ -152,6 +101,9 @@ class JobOptions:
             raise UsageError("-o merge: stdout cannot be merged", "write -e merge, or ./merge")
         if self.append and not (self.stdout or self.stderr):
             raise UsageError("--append is for files", "name one with -o or -e")
+        both = [agent for agent in self.on if agent in self.not_on]
+        if both:
+            raise UsageError(f"--on and --not-on both name {shown(both[0])}", "give one of them")
 
 
 def where(options: JobOptions) -> tuple[str, str, bool]:
@@ -208,6 +160,7 @@ def _limits() -> tuple[Callable[[Any], Any], ...]:
             help="End a task that runs longer than this; it is then in state timeout.",
         ),
         *_wishes(),
+        *_places(),
         click.option(
             "--grace",
             type=Duration(zero=True),
@@ -222,6 +175,33 @@ def _limits() -> tuple[Callable[[Any], Any], ...]:
             metavar="TIME",
             help="End a task whose agent is cut off from the master for so long, and then run it "
             "elsewhere; otherwise it waits for its agent.",
+        ),
+    )
+
+
+def _places() -> tuple[Callable[[Any], Any], ...]:
+    """On which agents."""
+    return (
+        click.option(
+            "--constraint",
+            type=WHERE,
+            metavar="TEXT",
+            help="Only on agents with such attributes, as in 'rack==r1 && (ssd || cores>=8)'; see "
+            "above.",
+        ),
+        click.option(
+            "--on",
+            type=AGENT,
+            multiple=True,
+            metavar="AGENT",
+            help="Only on this agent, by name or id; if repeated, on one of these.",
+        ),
+        click.option(
+            "--not-on",
+            type=AGENT,
+            multiple=True,
+            metavar="AGENT",
+            help="Not on this agent, by name or id; may be repeated.",
         ),
     )
 

@@ -41,6 +41,7 @@ class Many:
     priority: int = 0
     once: bool = False
     restartable: bool = False
+    spread: bool = False
 
     def check(self) -> None:
         """Raise UsageError for options that contradict each other."""
@@ -97,6 +98,8 @@ def make_job(work: Work, options: JobOptions, many: Many) -> JobSpec:
         whole_cores=options.whole_cores,
         rlimits=dict(options.ulimit),
         private=tuple(sorted(set(options.private))),
+        constraint=options.where(),
+        spread=many.spread,
     )
 
 

@@ -18,6 +18,7 @@ from mesosctl.core.machine import Effect, NewId, Now, Received
 from mesosctl.core.session import ClientSession
 from mesosctl.limits import REFUSE_S
 from mesosctl.model.cluster import Demand, FrameworkInfo, Offer
+from mesosctl.model.constraints import Where
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesosctl.model.records import dataclass
 from mesosctl.model.tasks import StatusUpdate, TaskInfo
@@ -175,13 +176,14 @@ class FrameworkDriver:
         demand: Demand | None = None,
         epoch: int = 0,
         incarnation: Incarnation | None = None,
+        where: tuple[Where, ...] = (),
     ) -> None:
         self.info = info
         self.link = link
         self.offers: dict[OfferId, Offer] = {}
         self.inverse_offers: dict[OfferId, InverseOffer] = {}
         self._suppressed = suppressed
-        self._demand = demand
+        self._demand, self._where = demand, where
         self._incarnation = incarnation or Incarnation()
         self._session = ClientSession(link, self._hello, self._session_lost, new_id)
         # The highest that its owner has heard of, in this process or an earlier one.
@@ -212,7 +214,7 @@ class FrameworkDriver:
     def _hello(self) -> Message:
         self._incarnation.openings += 1
         life, opening = self._incarnation.life, self._incarnation.openings
-        return Subscribe(self.info, self._suppressed, self._demand, life, opening)
+        return Subscribe(self.info, self._suppressed, self._demand, life, opening, self._where)
 
     def _session_lost(self, now: Now) -> list[Effect]:
         self.offers.clear()
@@ -319,16 +321,19 @@ class FrameworkDriver:
             offer_id for offer_id in offer_ids if self.offers.pop(offer_id, None) is not None
         )
 
-    def revive(self, demand: Demand | None = None) -> list[Effect]:
-        """Ask for offers again and drop every filter; `demand` says what would be used."""
+    def revive(self, demand: Demand | None = None, where: tuple[Where, ...] = ()) -> list[Effect]:
+        """Ask for offers again and drop every filter; `demand` says what would be used.
+
+        `where`: only agents that one of these accepts are offered; none: every agent is.
+        """
         self._suppressed = False
-        self._demand = demand
-        return self._session.send(Revive(demand)) if self.is_registered else []
+        self._demand, self._where = demand, where
+        return self._session.send(Revive(demand, where)) if self.is_registered else []
 
     def suppress(self) -> list[Effect]:
         """Ask for no more offers."""
         self._suppressed = True
-        self._demand = None
+        self._demand, self._where = None, ()
         return self._session.send(Suppress()) if self.is_registered else []
 
     def kill(self, kills: Sequence[TaskKill]) -> list[Effect]:

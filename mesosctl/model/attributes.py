@@ -1,6 +1,7 @@
 """Attributes: what an operator says of an agent, e.g. `rack:r1;ssd:true;zone:[1-3]`.
 
-Owns the value, its text and its wire form. The master never acts on an attribute; frameworks do.
+Owns the value, its text and its wire form. The master gives an attribute no meaning of its own;
+frameworks do (model/constraints.py).
 
 Rules: a value is tried as a number, then as ranges, and is text otherwise; `inf` and `nan` are
 text, not numbers (Apache Mesos, docs/attributes-resources.md). A name occurs once: Mesos lets it

@@ -95,8 +95,9 @@ class JobSpec:
     `indices` are the inclusive ranges (first, last, step) of an array, empty for a single task.
     `entries` are the lines of `--each-line`, one task each, numbered from 0. `{}` in `argv` is
     replaced by the entry. `lost_after_s` is the lease of each task (model.tasks), as are
-    `whole_cores`, `rlimits` and `private`. `more`: what a task needs beside CPUs and memory. Paths
-    in `stdout`, `stderr` and `stdin` may hold %j %A %a %x %u %t %N %%.
+    `whole_cores`, `rlimits` and `private`. `more`: what a task needs beside CPUs and memory.
+    `constraint`: on which agents it may run (model.constraints); `spread`: no two tasks of the job
+    on one agent at once. Paths in `stdout`, `stderr` and `stdin` may hold %j %A %a %x %u %t %N %%.
     """
 
     name: str
@@ -131,6 +132,8 @@ class JobSpec:
     whole_cores: bool = False
     rlimits: dict[str, tuple[int, int]] = field(default_factory=dict)
     private: tuple[str, ...] = ()
+    constraint: str = ""
+    spread: bool = False
 
     def count(self) -> int:
         """How many tasks the job has."""

@@ -16,6 +16,7 @@ from mesosctl.core.machine import Event
 from mesosctl.core.oneshot import Connect, Note, OneShot, Output, StdinRead, WantStdin, Written
 from mesosctl.limits import REQUEST_TIMEOUT_S
 from mesosctl.model.cluster import FrameworkInfo, Offer
+from mesosctl.model.constraints import ANYWHERE, Where
 from mesosctl.model.tasks import TaskInfo
 from mesosctl.runtime.ids import new_id
 from mesosctl.runtime.links import LinkSpec
@@ -85,12 +86,13 @@ def run_once(
     note: Callable[[str], None],
     fill: Callable[[TaskInfo, Offer, str], TaskInfo] | None = None,
     answer_timeout_s: float = REQUEST_TIMEOUT_S,
+    where: Where = ANYWHERE,
 ) -> int:
     """Run `task` somewhere in the cluster with our streams; the exit code to end with.
 
     `note` shows one line to the user. `fill` completes the task once its place is known.
     """
-    machine = OneShot(info, task, key.pair.public, new_id, fill, answer_timeout_s)
+    machine = OneShot(info, task, key.pair.public, new_id, fill, answer_timeout_s, where)
     loop = Loop(machine, role="run", log=lambda level, text: _log(note, level, text))
     link_to_master(loop, "master", master, key)
     loop.on_refused(lambda link, why: _refused(note, link, why))

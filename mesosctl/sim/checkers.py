@@ -19,6 +19,7 @@ from typing import Any
 from mesosctl.core.agent.records import PROGRESS, TASKS
 from mesosctl.core.machine import Delete, Effect, Event, Put, Received, Send
 from mesosctl.errors import require
+from mesosctl.model.constraints import parse_constraint, place_of
 from mesosctl.model.jobs import ENDED, BatchState
 from mesosctl.model.tasks import TERMINAL, Reason, StatusUpdate, TaskState
 from mesosctl.protocol.messages.agent import Acknowledge, LaunchTasks, RunTasks, StatusUpdates
@@ -29,6 +30,7 @@ from mesosctl.sim.cluster import AGENT_TOTAL, Cluster
 from mesosctl.sim.disk import Row
 from mesosctl.sim.history import Run
 from mesosctl.sim.node import Node
+from mesosctl.sim.plan import attributes_of
 
 _ENDED_WORDS = frozenset(str(state) for state in ENDED)
 _TERMINAL_WORDS = frozenset(str(state) for state in TERMINAL)
@@ -163,6 +165,12 @@ class Judges:
         require(is_kept, f"I1: {wire} is started and not on disk so: {row}")
         job = f"{node.name}/{key.partition('.')[0]}"
         require(job not in self._killed_jobs, f"I1: {wire} is started after job {job} was killed")
+        spec = (then("jobs", key.partition(".")[0]) or {}).get("spec", {})
+        where = spec.get("constraint", "")
+        if where and row is not None:
+            place = place_of(agent_id, row["agent"], attributes_of(row["agent"]))
+            suits = parse_constraint(where).holds(place)
+            require(suits, f"I1: {wire} is started on {row['agent']}, against {where}")
 
     def _knows(self, uuid: str, then: Any) -> None:
         """I5: an end that the framework acknowledges is on its disk."""

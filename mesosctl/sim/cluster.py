@@ -30,7 +30,7 @@ from mesosctl.sim.hosts import Behaviour, Host
 from mesosctl.sim.masters import Seeker, Usurpers
 from mesosctl.sim.node import Node
 from mesosctl.sim.operators import Operators
-from mesosctl.sim.plan import Plan
+from mesosctl.sim.plan import Plan, attributes_of
 from mesosctl.sim.strangers import Prey, Stranger
 from mesosctl.sim.wire import Connection
 from mesosctl.sim.world import World
@@ -230,7 +230,15 @@ class Cluster:
         def make(node: Node) -> Machine:
             boot = f"boot-{self.hosts[number].boots}"
             fresh = AgentId("A" + self.world.new_id()[-10:])
-            info = AgentInfo(fresh, node.name, AGENT_TOTAL, boot_id=boot, user="me", version="sim")
+            info = AgentInfo(
+                fresh,
+                node.name,
+                AGENT_TOTAL,
+                attributes_of(node.name),
+                boot_id=boot,
+                user="me",
+                version="sim",
+            )
             options = AgentOptions(log_keep_s=self.plan.log_keep_s)
             return AgentMachine(info, AgentRecords.load(node.tables()), self.world.new_id, options)
 

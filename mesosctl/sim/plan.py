@@ -22,6 +22,9 @@ SMALL_FAULTS_S = 30.0
 LONG_EVERY = 10
 LONG_FAULTS_S = 240.0
 LEASE_S = 30.0
+# Every so manieth job is only to run on some of the agents, or one task of it on each.
+CHOOSY_EVERY = 5
+SPREAD_EVERY = 7
 
 
 @dataclass(slots=True)
@@ -44,6 +47,11 @@ class Plan:
     masters: int = 1
     masters_watched: bool = False
     strangers: list[Character] = field(default_factory=list)
+
+
+def attributes_of(name: str) -> dict[str, str]:
+    """What is said of the agent of this name: agents are in two racks, in turn."""
+    return {"rack": f"r{int(name[-1]) % 2}"}
 
 
 def plan_of(seed: int, world: World) -> Plan:
@@ -145,5 +153,9 @@ def _wish(seed: int, number: int, counts: list[int], plan: Plan, world: World) -
         time_limit_s=chance.choice([None, None, 20.0]),
         grace_s=2.0,
     )
+    if plan.agents > 1 and (seed + number) % CHOOSY_EVERY == 0:
+        job = replace(job, constraint=f"rack==r{seed % 2}")
+    if (seed + number) % SPREAD_EVERY == 0:
+        job = replace(job, spread=True)
     kill = chance.uniform(0.5, 20) if chance.random() < 0.2 else None
     return Wish(f"request-{seed}-{number}", job, chance.uniform(0.0, plan.faults_s * 0.7), kill)

@@ -96,6 +96,16 @@ def test_wishes_become_the_job(fake_cluster: Any) -> None:
     assert spec.whole_cores and spec.private == ("pids", "tmp")
 
 
+def test_places_become_one_constraint(fake_cluster: Any) -> None:
+    """What is told to the framework, and by it to the master, is one expression."""
+    accept(fake_cluster)
+    words = ["submit", "--constraint", "rack==r1 || ssd", "--on", "a1", "--on", "a2"]
+    assert run([*words, "--not-on", "a3", "--spread", "--", "true"]) == 0
+    spec = sent(fake_cluster).job
+    assert spec.constraint == "(rack==r1 || ssd) && (agent==a1 || agent==a2) && agent!=a3"
+    assert spec.spread
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
@@ -230,6 +240,9 @@ def test_an_interrupt_leaves_the_job_or_ends_it(
         (["-a", "0-9%2", "--max-running", "3", "--", "x"], "--max-running 3"),
         (["--each-line", "/dev/null", "--", "x"], "holds no line"),
         (["--wrap", "true", "x"], "--wrap takes one line"),
+        (["--constraint", "rack=r1", "--", "x"], "character 5: '=' does not belong there"),
+        (["--on", "a1", "--not-on", "a1", "--", "x"], "--on and --not-on both name"),
+        (["--on", "", "--", "x"], "is no agent"),
         (["--max-run", "3", "--", "x"], "did you mean --max-running?"),
     ],
 )

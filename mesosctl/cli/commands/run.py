@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import click
 
 from mesosctl.cli.group import after_double_dash, cli_command
-from mesosctl.cli.joboptions import PATH, JobOptions, job_options
+from mesosctl.cli.joboptions import JobOptions, job_options
+from mesosctl.cli.jobvalues import PATH
 from mesosctl.cli.options import Globals, pass_globals
 from mesosctl.errors import UsageError
 
@@ -69,6 +70,7 @@ def _run(found: Globals, job: JobOptions, work: Work, task: TaskInfo) -> int:
     from pathlib import Path
 
     from mesosctl.model.cluster import FrameworkInfo
+    from mesosctl.model.constraints import Where
     from mesosctl.model.ids import FrameworkId
     from mesosctl.runtime.run_process import run_once
     from mesosctl.storage.keys import load_key
@@ -91,6 +93,7 @@ def _run(found: Globals, job: JobOptions, work: Work, task: TaskInfo) -> int:
         note=lambda text: console.note(f"mesosctl: {text}"),
         fill=fill,
         answer_timeout_s=found.request_timeout,
+        where=Where(job.where()),
     )
 
 

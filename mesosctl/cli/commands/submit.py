@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mesosctl.cli.group import after_double_dash, cli_command
-from mesosctl.cli.joboptions import PATH, JobOptions, job_options
+from mesosctl.cli.joboptions import JobOptions, job_options
+from mesosctl.cli.jobvalues import PATH
 from mesosctl.cli.options import Globals, json_option, pass_globals
 from mesosctl.cli.params import ARRAY, ArraySpec
 
@@ -69,6 +70,9 @@ def _waits(params: dict[str, Any]) -> bool:
     is_flag=True,
     help="A task whose agent is silent may be started elsewhere; two of it may overlap.",
 )
+@click.option(
+    "--spread", is_flag=True, help="No two tasks of the job run on one agent at the same time."
+)
 @click.option("-W", "--wait", is_flag=True, help="Wait for the end; exit with the largest code.")
 @click.option("--progress", is_flag=True, help="While waiting, show how far the job is.")
 @click.option(
@@ -111,6 +115,12 @@ def command(
     like a secret (names with TOKEN, SECRET, PASSWORD, CREDENTIAL, _KEY and the like). With
     --env-base all it is everything, with basic only HOME, USER, SHELL, PATH, TZ and the language,
     with none nothing. -E NAME adds one of your variables, -E NAME=VALUE any other.
+
+    A constraint compares what the operators of agents said of them (`mesosctl agent --attributes`,
+    shown by `mesosctl agents -o wide`) with ==, != and, numbers, with <, <=, > and >=; a name alone
+    asks whether it is set and not false or 0. && binds closer than ||, ! is not, and round brackets
+    group. What an agent has no word of equals nothing. A value with blanks or signs in it is put
+    in double quotes; the name agent stands for the agent itself.
     """
     from mesosctl.cli.jobspec import Many, make_job
     from mesosctl.cli.work import read_work
@@ -122,6 +132,7 @@ def command(
         rest["priority"],
         rest["once"],
         rest["restartable"],
+        rest["spread"],
     )
     many.check()
     work = read_work(words, after_double_dash(ctx), job.wrap)

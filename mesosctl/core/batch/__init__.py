@@ -7,6 +7,8 @@ spans      array indices and positions, ranges of positions
 intake     what a submission must be to be taken
 launch     a task's command, paths and environment
 placing    which tasks go into which offers; what the agents were seen to have
+holdings   what live attempts hold on each agent
+wishing    what the master is asked for
 updates    what a status update does to a task
 keys       who a client's key is
 clients    requests of commands and their answers

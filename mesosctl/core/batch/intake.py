@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from mesosctl.core.batch.records import launch_bytes
 from mesosctl.core.batch.spans import INDEX_MAX, normal
-from mesosctl.errors import PeerError
+from mesosctl.errors import PeerError, UsageError
 from mesosctl.limits import (
     ARRAY_TASKS_MAX,
     CPUS_MILLI_MIN,
@@ -28,6 +28,7 @@ from mesosctl.limits import (
     SCRIPT_BYTES_MAX,
 )
 from mesosctl.model.cluster import Principal
+from mesosctl.model.constraints import parse_constraint
 from mesosctl.model.ids import is_ident, is_role
 from mesosctl.model.jobs import JobSpec
 
@@ -107,6 +108,11 @@ def _check_identity(spec: JobSpec, principal: Principal, framework_role: str) ->
         f"this batch framework takes resources as role {framework_role}, not {spec.role}",
     )
     _need(not (spec.once and spec.restartable), "a job is either once or restartable")
+    if spec.constraint:
+        try:
+            parse_constraint(spec.constraint)
+        except UsageError as error:
+            raise PeerError("invalid", error.message) from None
 
 
 def _check_amounts(spec: JobSpec) -> None:

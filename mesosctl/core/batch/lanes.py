@@ -4,8 +4,8 @@ Rules: measured is what a slot of ours took, on our own monotonic clock, from th
 to its last end, divided by the tasks that ran: that is what the next lane will take, with all that
 the way there costs. A job of which nothing has ended gets none, unless the last job of its owner
 with the same command was measured: many small jobs are as quick as a large one. A job of `--once`
-never gets any: what an executor that dies was told of counts as started. docs/decisions/lanes.md
-has the reasons.
+never gets any: what an executor that dies was told of counts as started. Nor does one of
+`--spread`, whose tasks are to be on many agents. docs/decisions/lanes.md has the reasons.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def length(job: Job, room: int, slots: int) -> int:
 
     Half of each slot's share of what is left at the most, so that all slots end together.
     """
-    if job.spec.once or not job.pace_s:
+    if job.spec.once or job.spec.spread or not job.pace_s:
         return 1
     filling = int(LANE_WORK_S / job.pace_s)
     share = -(-room // (2 * max(1, slots)))

@@ -19,10 +19,11 @@ from mesosctl.core.batch.counter import Counter
 from mesosctl.core.batch.fading import Fading
 from mesosctl.core.batch.keys import KeyAsked
 from mesosctl.core.batch.launch import task_info
-from mesosctl.core.batch.placing import Agents, Outlook, demand, is_news, place, refusal_s
+from mesosctl.core.batch.placing import Agents, Outlook, place, refusal_s
 from mesosctl.core.batch.queue import Queue
 from mesosctl.core.batch.records import META, META_KEY, Tables
 from mesosctl.core.batch.updates import Outbox, Updates
+from mesosctl.core.batch.wishing import Wishing
 from mesosctl.core.driver import (
     AdmissionAnswered,
     AgentMoved,
@@ -54,7 +55,7 @@ from mesosctl.core.machine import (
     Tick,
 )
 from mesosctl.limits import LOG_KEEP_S, REFUSE_S
-from mesosctl.model.cluster import Demand, FrameworkInfo
+from mesosctl.model.cluster import FrameworkInfo
 from mesosctl.model.ids import AgentId, FrameworkId, TaskId
 from mesosctl.model.tasks import Reason
 from mesosctl.protocol.messages.agent import TaskKill
@@ -101,7 +102,7 @@ class BatchMachine:
         self.outlook = Outlook(self.agents, self.queue)
         self._outbox = Outbox()
         self.updates = Updates(self.queue, self._outbox)
-        self._wanted, self._told = demand(self.queue)
+        self.wishing = Wishing(self.queue)
         self.driver = self._new_driver()
         self.counter = Counter(
             self.driver, self.queue, self._outbox, self.outlook, info.role, self.cluster, new_id
@@ -109,7 +110,7 @@ class BatchMachine:
         self.fading = Fading(self.queue, self.counter.watches.is_watched, log_keep_s)
         self._repeat_at: float | None = None
         self._meta_dirty = bool(self._info.framework_id)
-        self._stopping = self._unheard = False
+        self._stopping = False
         self._ousted_at = -math.inf
 
     def _new_driver(self) -> FrameworkDriver:
@@ -117,8 +118,9 @@ class BatchMachine:
             self._info,
             self._new_id,
             link=LINK,
-            suppressed=not self._wanted,
-            demand=self._told,
+            suppressed=not self.wishing.told.is_wanted,
+            demand=self.wishing.told.demand,
+            where=self.wishing.told.where,
             epoch=self._epoch,
             incarnation=self._incarnation,
         )
@@ -233,7 +235,7 @@ class BatchMachine:
         if framework_id != self._info.framework_id:
             self._info = replace(self._info, framework_id=framework_id)
             self._meta_dirty = True
-        self.outlook.wanted_since = now.mono if self._wanted else None
+        self.outlook.wanted_since = now.mono if self.wishing.told.is_wanted else None
         # The master tells anew of all that hold.
         self.agents.withheld.clear()
         self._touch_on(self.agents.keep(list(self.agents.asked_back)))
@@ -271,7 +273,7 @@ class BatchMachine:
         self.updates.unanswered.clear()
         self._info = replace(self._info, framework_id=FrameworkId(""))
         self._meta_dirty = True
-        self._wanted, self._told = demand(self.queue)
+        self.wishing = Wishing(self.queue)
         self.driver = self.counter.driver = self._new_driver()
         return [Log("warning", f"{text}; subscribing anew"), *self.driver.start(now)]
 
@@ -314,7 +316,8 @@ class BatchMachine:
         if not self._stopping:
             self.updates.end_leases(self.driver.vouched, now)
             sends += self._use_offers(now)
-            sends += self._state_demand(now)
+            is_new = bool(self.counter.clients.new_jobs)
+            sends += self.wishing.state(self.driver, self.outlook, is_new, now)
         sends += self._mail()
         touched = self.queue.take_touched()
         puts = self.queue.puts(touched, self.counter.clients.new_jobs)
@@ -354,32 +357,6 @@ class BatchMachine:
             else:
                 effects += self.driver.decline(offer_ids, self._filter_s)
         return effects
-
-    def _state_demand(self, now: Now) -> list[Effect]:
-        wanted, present = demand(self.queue)
-        unheard = self._unheard and self.driver.is_registered
-        if not wanted:
-            was, self._wanted, self._told = self._wanted, False, None
-            self.outlook.wanted_since = None
-            return self._tell(self.driver.suppress()) if was or unheard else []
-        if self._wanted and not unheard and not self._is_worth_telling(present):
-            return []
-        self._wanted, self._told = True, present
-        if self.outlook.wanted_since is None:
-            self.outlook.wanted_since = now.mono
-        return self._tell(self.driver.revive(present))
-
-    def _tell(self, effects: list[Effect]) -> list[Effect]:
-        # What changes while a subscription is under way is in no message of it: told afterwards.
-        self._unheard = not effects
-        return effects
-
-    def _is_worth_telling(self, present: Demand | None) -> bool:
-        if is_news(self._told, present):
-            return True
-        # Of several sizes the master is told nothing, but a new job may be of one that fits into
-        # what was refused.
-        return present is None and bool(self.counter.clients.new_jobs)
 
     def _mail(self) -> list[Effect]:
         acks, kills, logs = self._outbox.acks, self._outbox.kills, self._outbox.logs

@@ -1,4 +1,4 @@
-"""Which tasks go into which offers, what is asked of the master, why a task still waits.
+"""Which tasks go into which offers, and why a task still waits.
 
 Rules:
 - Jobs are served in the queue's order; a job that does not fit does not stop those behind it.
@@ -6,8 +6,7 @@ Rules:
 - Where a task would run, short ones go one behind the other into a lane (core/batch/lanes.py).
 - An ACCEPT is bounded in tasks and in bytes. What an offer still holds when it is cut off is not
   refused, what nothing fitted into is.
-- One size of tasks is told to the master exactly, with how many there are; of several sizes it is
-  told nothing, because an offer cut to one size may hold none of the others.
+- A job that is only to run on some agents is placed on those and on no others.
 """
 
 from __future__ import annotations
@@ -24,7 +23,8 @@ from mesosctl.limits import (
     CPUS_MILLI_MIN,
     FRAME_BYTES_MAX_BULK,
 )
-from mesosctl.model.cluster import Demand, Offer
+from mesosctl.model.cluster import Offer
+from mesosctl.model.constraints import Place, parse_constraint, place_of
 from mesosctl.model.ids import AgentId, OfferId
 from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources
@@ -46,12 +46,28 @@ class Slot:
     size_bytes: int = 0
     is_full: bool = False
     placed: list[tuple[Job, Task]] = field(default_factory=list)
+    where: Place | None = None
+
+    def has(self, job: Job) -> bool:
+        """Whether it is one for this job, be it large enough or not."""
+        return self.more.contains(job.spec.more) and self.suits(job)
 
     def fits(self, job: Job) -> int:
         """How many tasks of this job would fit into it beside each other."""
-        if not self.more.contains(job.spec.more):
+        if not self.has(job):
             return 0
         return min(self.cpus_milli // job.cpus_milli, self.mem_milli // max(1, job.mem_milli))
+
+    def suits(self, job: Job) -> bool:
+        """Whether the job's next task may run on this agent at all."""
+        spec = job.spec
+        if not spec.constraint:
+            return not spec.spread or self.offer.agent_id not in job.spots
+        if self.where is None:
+            offer = self.offer
+            self.where = place_of(offer.agent_id, offer.agent_name, offer.attributes)
+        is_apart = not spec.spread or self.offer.agent_id not in job.spots
+        return is_apart and parse_constraint(spec.constraint).holds(self.where)
 
     def takes(self, job: Job) -> bool:
         """Whether one more task of this job still goes into the same ACCEPT."""
@@ -85,7 +101,8 @@ def place(queue: Queue, offers: Iterable[Offer], mono: float) -> list[Slot]:
         if any(job.cpus_milli >= cpus and job.mem_milli >= mem for cpus, mem in misfits):
             continue
         # That one lacks GPUs, say, tells nothing about jobs that need none.
-        if not _fill(queue, job, slots, heap, mono) and not job.spec.more:
+        is_plain = not (job.spec.more or job.spec.constraint or job.spec.spread)
+        if not _fill(queue, job, slots, heap, mono) and is_plain:
             misfits.append((job.cpus_milli, job.mem_milli))
     return slots
 
@@ -100,7 +117,7 @@ def _fill(
     cut_off = False
     while room and heap and -heap[0][0] >= job.cpus_milli:
         slot = slots[heap[0][1]]
-        if slot.mem_milli < job.mem_milli or not slot.more.contains(job.spec.more):
+        if slot.mem_milli < job.mem_milli or not slot.has(job):
             aside.append(heappop(heap))
             continue
         if not slot.takes(job):
@@ -134,23 +151,6 @@ def _launch(queue: Queue, job: Job, slot: Slot, many: int, mono: float) -> int:
 def refusal_s(slot: Slot, filter_s: float) -> float:
     """For how long what is left of an offer is not wanted."""
     return 0.0 if slot.is_full else filter_s
-
-
-def demand(queue: Queue) -> tuple[bool, Demand | None]:
-    """Whether offers are wanted, and for what: None when the tasks are of several sizes."""
-    if len(queue.wanted) != 1:
-        return bool(queue.wanted), None
-    (count,) = queue.wanted.values()
-    return True, Demand(queue.head().resources, count)
-
-
-def is_news(told: Demand | None, present: Demand | None) -> bool:
-    """Whether a demand differs so much from what the master was told that it is worth telling."""
-    if told is None or present is None:
-        return told is not present
-    if told.task != present.task:
-        return True
-    return present.count > told.count or present.count * 2 < told.count
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import field
 from heapq import heapify, heappop, heappush
 
+from mesosctl.core.batch.holdings import Holdings
 from mesosctl.core.batch.lanes import Lanes
 from mesosctl.core.batch.records import (
     ACTIVE,
@@ -26,6 +27,7 @@ from mesosctl.core.batch.records import (
     Cancel,
     Job,
     Kill,
+    Size,
     Tables,
     Task,
     cancels_of,
@@ -44,7 +46,6 @@ from mesosctl.errors import require
 from mesosctl.model.ids import AgentId, TaskId
 from mesosctl.model.jobs import ENDED, BatchState
 from mesosctl.model.records import dataclass
-from mesosctl.model.resources import Resources
 
 CANCELLED_CODE = 125
 # Earlier attempts whose streams can still be found.
@@ -52,15 +53,6 @@ PAST_MAX = 20
 # In place of a lane's name: the lane is named after the task itself.
 LEADS = "*"
 Place = tuple[int, int]
-
-
-@dataclass(slots=True)
-class Held:
-    """What our live attempts hold on one agent, in thousandths."""
-
-    cpus_milli: int = 0
-    mem_milli: int = 0
-    tasks: int = 0
 
 
 @dataclass(slots=True)
@@ -82,10 +74,10 @@ class Queue:
         self.live: dict[Place, None] = {}
         self.killing: dict[Place, None] = {}
         self.stale: dict[TaskId, Place] = {}
-        self.held: dict[AgentId, Held] = {}
+        self.held = Holdings()
         self.lanes = Lanes()
-        # How many tasks may be started now, by what each needs: thousandths of cpus and of MiB.
-        self.wanted: dict[tuple[int, int, Resources], int] = {}
+        # How many tasks may be started now, by what each needs.
+        self.wanted: dict[Size, int] = {}
         self.touched = Touched()
         # Records of tasks of summarised jobs that are still on disk.
         self.leftover: dict[int, dict[int, Task | None]] = {}
@@ -349,10 +341,7 @@ class Queue:
         if not self.lanes.enter(task.lane, task.launched):
             return
         job.busy += 1
-        held = self.held.setdefault(task.agent_id, Held())
-        held.cpus_milli += job.cpus_milli
-        held.mem_milli += job.mem_milli
-        held.tasks += 1
+        self.held.enter(task.agent_id, job)
 
     def _deactivate(self, job: Job, task: Task) -> None:
         place = (job.number, task.position)
@@ -363,12 +352,7 @@ class Queue:
         if not self.lanes.leave(lane):
             return
         job.busy -= 1
-        held = self.held[task.agent_id]
-        held.cpus_milli -= job.cpus_milli
-        held.mem_milli -= job.mem_milli
-        held.tasks -= 1
-        if not held.tasks:
-            del self.held[task.agent_id]
+        self.held.leave(task.agent_id, job)
 
     def live_tasks(self) -> Iterable[tuple[Job, Task]]:
         """Tasks with an attempt that may run, in the order in which they became so."""

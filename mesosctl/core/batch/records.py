@@ -16,7 +16,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any
+from typing import Any, NamedTuple
 
 from mesosctl.core.batch.spans import Spans
 from mesosctl.model.ids import AgentId, TaskId
@@ -158,6 +158,20 @@ def task_of(position: int, plain: dict[str, Any]) -> Task:
     )
 
 
+class Size(NamedTuple):
+    """What one task of a job needs: two of the same size fit into the same offers.
+
+    Thousandths of CPUs and of MiB of memory, the rest, and on which agents. `apart` is the number
+    of a job whose tasks keep apart (--spread); 0: it is all the same to them.
+    """
+
+    cpus_milli: int
+    mem_milli: int
+    more: Resources
+    constraint: str = ""
+    apart: int = 0
+
+
 @dataclass(slots=True)
 class Job:
     """A job with its tasks.
@@ -166,7 +180,8 @@ class Job:
     `cursor`. `requeued` is a heap of positions to run again; `delayed` counts those that wait for
     their time. `offered` is the room that the queue has counted. `counts` counts the tasks with
     records by state, without zeros; `active` those under way, `busy` the lanes and tasks without
-    one that hold resources for them. `exit_code` is the largest of the ended tasks.
+    one that hold resources for them. `exit_code` is the largest of the ended tasks. `spots`: how
+    many of `busy` are on which agent, of a job of --spread.
     """
 
     number: int
@@ -203,6 +218,7 @@ class Job:
     paced: int = 0
     # What it has in common with other jobs that run the same for the same user.
     like: tuple[str, ...] = ()
+    spots: dict[AgentId, int] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -236,9 +252,11 @@ class Job:
         return None
 
     @property
-    def size(self) -> tuple[int, int, Resources]:
-        """What one task needs: thousandths of CPUs, of MiB of memory, and the rest."""
-        return self.cpus_milli, self.mem_milli, self.spec.more
+    def size(self) -> Size:
+        """What one task needs."""
+        spec = self.spec
+        apart = self.number if spec.spread else 0
+        return Size(self.cpus_milli, self.mem_milli, spec.more, spec.constraint, apart)
 
     def task_id(self, position: int) -> str:
         """The id of a task as users see it: `<job>.<index>`."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mesosctl.core.batch.records import Job
+from mesosctl.core.batch.records import Job, Size
 from mesosctl.core.batch.spans import gaps
 from mesosctl.errors import require
-from mesosctl.model.resources import Resources
 
 if TYPE_CHECKING:
     from mesosctl.core.batch.queue import Queue
 
-_OF_A_JOB = ("fresh", "counts", "active", "busy", "cancelled", "exit_code", "cpu_us")
+_OF_A_JOB = ("fresh", "counts", "active", "busy", "cancelled", "exit_code", "cpu_us", "spots")
 _OF_THE_QUEUE = ("requests", "stale", "held", "lanes")
 
 
@@ -39,7 +38,7 @@ def compare(queue: Queue, again: Queue) -> None:
     require(sorted(queue.live) == sorted(again.live), "the queue's live tasks are wrong")
     require(sorted(queue.killing) == sorted(again.killing), "the queue's kills are wrong")
     require(queue.order == sorted(queue.order), "the order of jobs is not sorted")
-    sums: dict[tuple[int, int, Resources], int] = {}
+    sums: dict[Size, int] = {}
     for job in queue.in_order():
         size = job.size
         sums[size] = sums.get(size, 0) + job.room()

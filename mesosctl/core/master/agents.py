@@ -73,6 +73,7 @@ def on_register(state: MasterState, peer: str, message: RegisterAgent, now: Now)
     agent.incarnation = incarnation
     state.agent_of_peer[peer] = agent_id
     state.filters.drop_agent(agent_id)
+    state.wheres.forget_agent(agent_id)
     state.show_agent(agent_id)
     effects += state.send(peer, AgentRegistered(agent_id, HEARTBEAT_S, len(state.agents)))
     effects += _take_over(state, agent, message, now)

@@ -19,6 +19,7 @@ from mesosctl.core.master.state import (
     is_late,
 )
 from mesosctl.core.master.unreachable import is_unreachable, tell_of_missing
+from mesosctl.core.master.wheres import problem_of
 from mesosctl.limits import ADMISSION_S, HEARTBEAT_S, RECOVERED_FRAMEWORK_S
 from mesosctl.model.cluster import Demand, FrameworkInfo, Principal
 from mesosctl.model.ids import AgentId, FrameworkId, is_ident, is_role
@@ -45,6 +46,7 @@ from mesosctl.protocol.messages.framework import (
     Teardown,
 )
 from mesosctl.protocol.messages.maintenance import AgentsWithheld
+from mesosctl.protocol.messages.session import Refusal
 
 # All tasks of a framework may be more than one frame holds.
 UPDATES_PER_MESSAGE = 1_000
@@ -56,6 +58,8 @@ def on_subscribe(state: MasterState, peer: str, message: Subscribe, now: Now) ->
     """Give a framework its id, or take it back under the one it has."""
     info = message.framework
     code, problem = _subscription_problem(state, peer, info)
+    if not problem:
+        code, problem = "invalid", problem_of(message.where)
     if problem:
         return state.send(peer, FrameworkError(code, problem))
     principal = state.principal(peer)
@@ -83,6 +87,7 @@ def on_subscribe(state: MasterState, peer: str, message: Subscribe, now: Now) ->
     framework.subscribed_wall = now.wall
     state.framework_of_peer[peer] = framework_id
     _set_demand(framework, message.demand)
+    state.wheres.say(framework_id, message.where)
     state.show_framework(framework)
     effects += state.send(peer, Subscribed(framework_id, HEARTBEAT_S, state.cluster_name))
     withheld = withheld_agents(state)
@@ -157,6 +162,7 @@ def _disconnect(state: MasterState, framework: FrameworkRecord) -> list[Effect]:
     framework.peer = ""
     state.show_framework(framework)
     state.filters.clear(framework_id)
+    state.wheres.forget_framework(framework_id)
     draining.forget_framework(state, framework_id)
     for offer_id in list(framework.offers):
         take_back(state, offer_id)
@@ -231,8 +237,12 @@ def _set_demand(framework: FrameworkRecord, demand: Demand | None) -> None:
 def on_revive(state: MasterState, peer: str, message: Revive, now: Now) -> list[Effect]:
     """Offers again, and every refusal forgotten."""
     framework = state.frameworks[state.framework_of_peer[peer]]
+    problem = problem_of(message.where)
+    if problem:
+        return state.send(peer, Refusal(state.sessions.answered(peer), "invalid", problem[:500]))
     framework.suppressed = False
     state.filters.clear(framework.info.framework_id)
+    state.wheres.say(framework.info.framework_id, message.where)
     _set_demand(framework, message.demand)
     state.show_framework(framework)
     return []

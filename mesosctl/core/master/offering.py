@@ -24,6 +24,9 @@ def make_offers(state: MasterState, now: Now) -> list[Effect]:
     state.allocation_wanted = False
 
     def refuses(framework: str, agent: str, resources: Resources) -> bool:
+        info = state.agents[AgentId(agent)].info
+        if state.wheres.excludes(FrameworkId(framework), info):
+            return True
         return state.filters.blocks(framework, agent, resources, now.mono)
 
     made: dict[FrameworkId, list[Offer]] = {}

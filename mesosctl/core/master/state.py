@@ -18,6 +18,7 @@ from mesosctl.allocation.filters import FilterBook
 from mesosctl.allocation.ledger import Ledger
 from mesosctl.core.machine import Effect, NewId
 from mesosctl.core.master.registry import AgentEntry, Mode, RoleEntry
+from mesosctl.core.master.wheres import Wheres
 from mesosctl.core.session import ServerSessions
 from mesosctl.errors import require
 from mesosctl.limits import (
@@ -202,6 +203,7 @@ class MasterState:
     agent_timeout_s: float = AGENT_TIMEOUT_S
     allocation_interval_s: float = 1.0
     filters: FilterBook = field(default_factory=FilterBook)
+    wheres: Wheres = field(default_factory=Wheres)
     agents: dict[AgentId, AgentRecord] = field(default_factory=dict)
     frameworks: dict[FrameworkId, FrameworkRecord] = field(default_factory=dict)
     offers: dict[OfferId, OutstandingOffer] = field(default_factory=dict)
@@ -327,9 +329,11 @@ class MasterState:
         over = self.mode(agent_id) is Mode.GONE and not agent.peer and not agent.tasks
         if over and self.agents.pop(agent_id, None) is not None:
             self.allocator.remove_agent(agent_id)
+            self.wheres.forget_agent(agent_id)
 
     def check(self) -> None:
         """Recount what agents hold against their tasks and offers. Raises InvariantBroken."""
+        self.wheres.check({agent_id: agent.info for agent_id, agent in self.agents.items()})
         for agent_id, agent in self.agents.items():
             held = Resources()
             for key, task in agent.tasks.items():

@@ -39,6 +39,7 @@ from mesosctl.core.oneshot.events import Connect, Note, StdinRead, Written
 from mesosctl.core.oneshot.streams import AGENT_LINK, Streams
 from mesosctl.limits import LEASE_SLACK_S, LEASE_SLACK_SHARE, REQUEST_TIMEOUT_S
 from mesosctl.model.cluster import Demand, FrameworkInfo, Offer
+from mesosctl.model.constraints import ANYWHERE, Where, place_of
 from mesosctl.model.ids import AgentId, TaskId
 from mesosctl.model.jobs import exit_code
 from mesosctl.model.tasks import Reason, StatusUpdate, TaskInfo, TaskState
@@ -69,12 +70,17 @@ class OneShot:
         new_id: NewId,
         fill: Callable[[TaskInfo, Offer, str], TaskInfo] | None = None,
         answer_timeout_s: float = REQUEST_TIMEOUT_S,
+        where: Where = ANYWHERE,
     ) -> None:
         self._answer_timeout_s = answer_timeout_s
         # Until the master answered for the first time; afterwards its absence is only waited out.
         self._answer_by: float | None = None
+        self._where = () if where == ANYWHERE else (where,)
         self._driver = FrameworkDriver(
-            replace(info, failover_timeout_s=0.0), new_id, demand=Demand(task.resources, 1)
+            replace(info, failover_timeout_s=0.0),
+            new_id,
+            demand=Demand(task.resources, 1),
+            where=self._where,
         )
         self._task = task
         self._own_key = own_key
@@ -244,7 +250,7 @@ class OneShot:
         effects: list[Effect] = []
         for offer in offers:
             held = offer.resources.take(self._task.resources) if self._launched is None else None
-            if held is None:
+            if held is None or not self._accepts(offer):
                 effects += self._driver.decline([offer.offer_id], REFUSE_REST_S)
                 continue
             self._attempt += 1
@@ -261,6 +267,10 @@ class OneShot:
             effects += self._driver.suppress()
             effects += self._ask_admission(now)
         return effects
+
+    def _accepts(self, offer: Offer) -> bool:
+        place = place_of(offer.agent_id, offer.agent_name, offer.attributes)
+        return all(where.accepts(place) for where in self._where)
 
     def _ask_admission(self, now: Now) -> list[Effect]:
         if self._launched is None:
@@ -292,7 +302,7 @@ class OneShot:
         if update.state is TaskState.DROPPED and self._kill is None:
             # It certainly never ran: look for another place.
             self._launched = None
-            return self._driver.revive(Demand(self._task.resources, 1))
+            return self._driver.revive(Demand(self._task.resources, 1), self._where)
         if update.is_terminal or update.state is TaskState.UNKNOWN:
             self._end = update
             self._give_up_at = now.mono + STREAMS_WAIT_S

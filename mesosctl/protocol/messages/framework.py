@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mesosctl.model.cluster import Demand, FrameworkInfo, Offer
+from mesosctl.model.constraints import Where
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesosctl.model.records import dataclass
 from mesosctl.model.tasks import TaskInfo
@@ -16,7 +17,8 @@ class Subscribe(Message):
     """Opens a framework's session. An empty id in `framework` asks for a new one.
 
     `suppressed`: no offers before a Revive. `life` counts its starts, `opening` its sessions in
-    this life: what is older than the latest is void. 0: it does not count.
+    this life: what is older than the latest is void. 0: it does not count. `where`: only agents
+    that one of these accepts are offered; none: every agent is.
     """
 
     framework: FrameworkInfo
@@ -24,6 +26,7 @@ class Subscribe(Message):
     demand: Demand | None = None
     life: int = 0
     opening: int = 0
+    where: tuple[Where, ...] = ()
 
 
 @message("accept")
@@ -48,9 +51,13 @@ class Decline(Message):
 @message("revive")
 @dataclass(frozen=True, slots=True)
 class Revive(Message):
-    """Want offers again: ends suppression and drops every filter. `demand` states the wish."""
+    """Want offers again: ends suppression and drops every filter. `demand` states the wish.
+
+    `where` takes the place of what was stated before, as of Subscribe.
+    """
 
     demand: Demand | None = None
+    where: tuple[Where, ...] = ()
 
 
 @message("suppress")

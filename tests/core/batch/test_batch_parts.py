@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesosctl.core.batch.launch import environment, stream_path, task_info
-from mesosctl.core.batch.placing import Agents, Outlook, demand, is_news, place
+from mesosctl.core.batch.placing import Agents, Outlook, place
 from mesosctl.core.batch.queue import Queue
-from mesosctl.core.batch.records import Job, Task, new_job, task_of, task_record
+from mesosctl.core.batch.records import Job, Size, Task, new_job, task_of, task_record
 from mesosctl.core.batch.spans import Spans, gaps, merged, normal
+from mesosctl.core.batch.wishing import Wish, is_news, wish
 from mesosctl.core.machine import Now
 from mesosctl.model.cluster import Demand, Offer
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId
@@ -210,7 +211,7 @@ def test_tasks_go_where_everything_they_need_is() -> None:
     gpus = offer(1, 4000, 1024)
     gpus = replace(gpus, resources=gpus.resources + Resources.parse("gpus:5;ports:[1-9]"))
     plain = offer(2, 3000, 1024)
-    assert queue.wanted == {(1000, 4000, two): 4, (1000, 4000, Resources()): 4}
+    assert queue.wanted == {Size(1000, 4000, two): 4, Size(1000, 4000, Resources()): 4}
     slots = {slot.offer.offer_id: slot for slot in place(queue, [gpus, plain], 0.0)}
     queue.check()
     assert [job.number for job, _ in slots[gpus.offer_id].placed] == [1, 1, 2, 2]
@@ -235,11 +236,11 @@ def test_when_a_demand_is_told_again(told: int | None, present: int | None, news
 def test_demand_counts_what_may_start() -> None:
     """A job at its limit wants nothing more."""
     queue = Queue()
-    assert demand(queue) == (False, None)
+    assert wish(queue) == Wish()
     queue.add(job_of(1, indices=((0, 9, 1),), max_running=3))
-    assert demand(queue)[1] == Demand(queue.jobs[1].resources, 3)
+    assert wish(queue).demand == Demand(queue.jobs[1].resources, 3)
     place(queue, [offer(1, 9000, 1024)], 0.0)
-    assert demand(queue) == (False, None)
+    assert wish(queue) == Wish()
 
 
 @given(
