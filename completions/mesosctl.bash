@@ -50,6 +50,10 @@ _mesosctl()
             " roles") path=roles ;;
             " role") path=role ;;
             "role set") path=role-set ;;
+            " quota") path=quota ;;
+            "quota list") path=quota-list ;;
+            "quota set") path=quota-set ;;
+            "quota unset") path=quota-unset ;;
             " config") path=config ;;
             "config show") path=config-show ;;
             "config path") path=config-path ;;
@@ -217,6 +221,9 @@ _mesosctl_kind()
         roles\ --fields) kind="any" ;;
         role-set\ --weight) kind="any" ;;
         role-set\ --priority) kind="any" ;;
+        quota-list\ -o|quota-list\ --output) kind="table wide json jsonl csv name" ;;
+        quota-list\ --fields) kind="any" ;;
+        quota-set\ --guarantee) kind="any" ;;
         config-contexts\ -o|config-contexts\ --output) kind="table wide json jsonl csv name" ;;
         config-contexts\ --fields) kind="any" ;;
         keygen\ --kind) kind="agent framework client operator" ;;
@@ -259,6 +266,9 @@ _mesosctl_options()
         offers) echo "-o --output --json --fields" ;;
         roles) echo "-o --output --json --fields" ;;
         role-set) echo "--weight --priority --json" ;;
+        quota-list) echo "-o --output --json --fields" ;;
+        quota-set) echo "--guarantee --force --json" ;;
+        quota-unset) echo "--json" ;;
         config-show) echo "--sources --json" ;;
         config-contexts) echo "-o --output --json --fields" ;;
         keygen) echo "--kind --users --roles --dir --work-dir" ;;
@@ -271,7 +281,7 @@ _mesosctl_options()
 _mesosctl_words()
 {
     case $1 in
-        "") echo "master agent framework local submit run jobs tasks status logs wait kill agents drain undrain deactivate gone frameworks offers roles role config keygen completion help version" ;;
+        "") echo "master agent framework local submit run jobs tasks status logs wait kill agents drain undrain deactivate gone frameworks offers roles role quota config keygen completion help version" ;;
         master) echo "any" ;;
         agent) echo "any" ;;
         framework) echo "any" ;;
@@ -294,6 +304,10 @@ _mesosctl_words()
         roles) echo "any" ;;
         role) echo "set" ;;
         role-set) echo "any" ;;
+        quota) echo "list set unset" ;;
+        quota-list) echo "any" ;;
+        quota-set) echo "any" ;;
+        quota-unset) echo "any" ;;
         config) echo "show path get set use contexts check" ;;
         config-show) echo "any" ;;
         config-path) echo "any" ;;
@@ -304,7 +318,7 @@ _mesosctl_words()
         config-check) echo "any" ;;
         keygen) echo "any" ;;
         completion) echo "bash zsh fish" ;;
-        help) echo "master agent framework local submit run jobs tasks status logs wait kill agents drain undrain deactivate gone frameworks offers roles role config keygen completion help version values states exit-codes environment files" ;;
+        help) echo "master agent framework local submit run jobs tasks status logs wait kill agents drain undrain deactivate gone frameworks offers roles role quota config keygen completion help version values states exit-codes environment files" ;;
         version) echo "any" ;;
     esac
 }

@@ -156,6 +156,11 @@ REGISTRY_AGENTS_MAX = 50_000
 ROLES_SET_MAX = 10_000
 WEIGHT_MILLI_MAX = 1_000_000_000
 PRIORITY_MAX = 1_000_000
+# Resource names that one quota may bound.
+QUOTA_NAMES_MAX = 100
+# How long a master that was started anew waits for agents before it trusts its count of what roles
+# with a limit hold (Mesos: allocator_recovery_timeout).
+LIMITS_WAIT_S = 600.0
 # How often an agent looks for containers that nobody owns any more.
 ORPHANS_LOOK_S = 300.0
 # The log that all executors of an agent share; one older file of this size is kept beside it.

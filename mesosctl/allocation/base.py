@@ -54,17 +54,19 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class RoleTerms:
-    """What the operator set for a role: a weight (thousandths, at least 1), a priority, a limit.
+    """What the operator set for a role: a weight (thousandths, at least 1), a priority, a quota.
 
     The first two count among the roles beside it in the tree: `eng/backend` competes with
-    `eng/web`, and what they hold together competes as `eng`. The limit is for a role of the top
-    and all below it: thousandths by name; a name that is missing is not limited. What is reserved
-    to them counts whether it is in use or not.
+    `eng/web`, and what they hold together competes as `eng`. Limit and guarantee are for a role of
+    the top and all below it: thousandths by name; a name that is missing is not limited, or not
+    guaranteed. What is reserved to them counts whether it is in use or not. What guarantees still
+    lack is granted to nobody else.
     """
 
     weight_milli: int = 1000
     priority: int = 0
     limit: Mapping[str, int] | None = None
+    guarantee: Mapping[str, int] | None = None
 
 
 class Allocator(Protocol):

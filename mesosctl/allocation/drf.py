@@ -17,6 +17,7 @@ class DrfAllocator(Ledger):
 
     def allocate(self, refuses: Refuses) -> list[Grant]:
         """See Allocator."""
+        self.look_again_at_headroom()
         if not self.active:
             # Whoever becomes active is shown every free agent then.
             self.changed_agents = {}

@@ -9,8 +9,9 @@ Rules:
 - What fits nobody's task goes to the lowest share if that puts it ahead by no more than one task,
   or if it has no rival. Ranges and sets cost no share: those left over on an agent go to the
   lowest share that was granted something there.
-- A role that has a limit gets nothing beyond it: a task that would cross it does not fit, and an
-  agent that goes whole goes as far as the limit (see quota.py).
+- A role gets nothing beyond its limit, nor of what is kept for guarantees of others: a task that
+  would cross that does not fit, and an agent that goes whole goes as far (see rooms.py). Roles
+  below their guarantees get what they lack first.
 - What a framework refuses is asked of the final grant too: a piece of an agent may be refused where
   the whole was not. Such a grant is taken back and its framework sits out on that agent.
 - Agents that did not change are shown only to frameworks that did (see ledger.py). Everyone begins
@@ -27,6 +28,7 @@ from mesosctl.allocation.base import Grant, Refuses, is_offerable
 from mesosctl.allocation.contenders import Contender, Spot
 from mesosctl.allocation.ledger import Ledger
 from mesosctl.allocation.quota import cut, is_crumb, top_of
+from mesosctl.allocation.rooms import Rooms
 from mesosctl.allocation.tree import Node, Snapshot
 from mesosctl.model.resources import EMPTY, Resources
 
@@ -53,14 +55,19 @@ class Round:
             self._close_full()
         self._contenders: dict[str, Contender] = {}
         self._journal: dict[Node, Snapshot] = {}
-        # What the limited roles may still hold, by role of the top.
-        self._rooms = {role: ledger.quota.room(role) or {} for role in ledger.quota.limited()}
+        self._rooms = Rooms(ledger.quota, ledger.spare)
+        self._is_bounded = bool(self._rooms)
         self._moved: list[Node] = []
 
     def run(self) -> list[Grant]:
         """Divide, put the books back, and say who is to get what."""
         try:
             while True:
+                if self._is_bounded and self._rooms.owes:
+                    # Those below their guarantees choose first, or what is kept would be crumbs.
+                    self._rooms.enter(first=True)
+                    self._contest()
+                    self._rooms.enter(first=False)
                 self._contest()
                 if not self._take_back_refused():
                     break
@@ -82,6 +89,7 @@ class Round:
         # What was granted and is not charged after all has to come again.
         ledger.changed_agents = {spot.agent: None for spot in self._spots if spot.grants}
         ledger.changed_frameworks = {}
+        ledger.quota.surplus_left = self._rooms.surplus
         for contender in self._contenders.values():
             if contender.left == 0:
                 ledger.sated[contender.name] = None
@@ -174,28 +182,29 @@ class Round:
         self._tree.book(contender.leaf, quantities, sign, charges)
 
     def _consume(self, contender: Contender, piece: Resources, sign: int) -> None:
-        room = self._rooms.get(top_of(contender.role)) if self._rooms else None
-        if room is not None:
-            for name, amount in piece.unreserved().quantities().items():
-                if name in room:
-                    room[name] -= sign * amount
+        if self._is_bounded:
+            self._rooms.consume(contender.role, piece.unreserved().quantities(), sign)
 
     def _usable(self, contender: Contender, spot: Spot) -> Resources:
-        """What the contender's role may use of what is left, as far as its limit allows."""
+        """What the contender's role may use of what is left, as far as quota allows."""
         usable = spot.free if spot.plain else spot.free.allocatable_to(contender.role)
-        top = top_of(contender.role) if self._rooms else ""
-        if top not in self._rooms:
+        room = self._rooms.of(contender.role) if self._is_bounded else None
+        if room is None:
             return usable
-        allowed = cut(usable, self._rooms[top])
+        allowed = cut(usable, room)
         if allowed is not usable:
-            self._ledger.quota.capped[top] = None
+            self._ledger.quota.capped[top_of(contender.role)] = None
         return allowed
 
     def _is_blocked(self, contender: Contender) -> bool:
-        """Whether its role's limit leaves nothing for it on any agent: no need to ask each."""
-        top = top_of(contender.role) if self._rooms else ""
-        room = self._rooms.get(top)
-        if room is None or self._ledger.quota.has_reservations(top):
+        """Whether quota leaves nothing for its role on any agent: no need to ask each."""
+        room = self._rooms.of(contender.role) if self._is_bounded else None
+        if room is None:
+            return False
+        if self._rooms.first and not self._rooms.lacks(contender.role):
+            return True
+        top = top_of(contender.role)
+        if self._ledger.quota.has_reservations(top):
             return False
         if contender.task is None:
             blocked = is_crumb(room)

@@ -19,7 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from mesosctl.allocation.base import Client, RoleTerms, is_offerable
-from mesosctl.allocation.quota import Quota, top_of
+from mesosctl.allocation.quota import Quota, Standing, top_of
+from mesosctl.allocation.rooms import Rooms
 from mesosctl.allocation.tree import Node, RoleTree, is_wanting
 from mesosctl.errors import require
 from mesosctl.model.resources import EMPTY, Resources
@@ -60,6 +61,8 @@ class Ledger:
         self._total: dict[str, int] = {}
         self._total_changed = False
         self.quota = Quota()
+        # Unreserved scalars that are free on open agents; kept while there are guarantees.
+        self.spare: dict[str, int] = {}
         self._least_need: Mapping[str, int] | None = None
         # Offered agents with enough for an offer.
         self.open: dict[str, Agent] = {}
@@ -74,9 +77,10 @@ class Ledger:
     def set_role(self, role: str, terms: RoleTerms) -> None:
         """See Allocator."""
         self.tree.set_terms(role, terms)
-        if terms.limit is not None or self.quota.is_limited(role):
-            self.quota.set_limit(role, terms.limit, list(self._charges_of(role)))
+        if terms.limit is not None or terms.guarantee or self.quota.is_counted(role):
+            self.quota.set_terms(role, terms, list(self._charges_of(role)))
             self._look_again(role)
+            self.spare = self._count_spare()
 
     def _charges_of(self, top: str) -> Iterator[tuple[str, Resources]]:
         for state in self._agents.values():
@@ -84,6 +88,49 @@ class Ledger:
                 client = self._leaf(framework).client
                 if client is not None and top_of(client.role) == top:
                     yield client.role, resources
+
+    def _count_spare(self) -> dict[str, int]:
+        """What is free and unreserved on open agents; nothing while nobody has a guarantee."""
+        spare: dict[str, int] = {}
+        for state in self.open.values() if self.quota.has_guarantees else ():
+            for name, amount in state.free.unreserved().quantities().items():
+                spare[name] = spare.get(name, 0) + amount
+        return {name: amount for name, amount in spare.items() if amount}
+
+    def _count_free(self, state: Agent, sign: int) -> None:
+        """Keep `spare` while an agent changes: without it before, with it afterwards."""
+        if self.quota.has_guarantees and state.name in self.open:
+            for name, amount in state.free.unreserved().quantities().items():
+                left = self.spare.get(name, 0) + sign * amount
+                if left:
+                    self.spare[name] = left
+                else:
+                    self.spare.pop(name, None)
+
+    def look_again_at_headroom(self) -> None:
+        """Put every free agent before those that headroom held back, if there is less of it now."""
+        quota = self.quota
+        if not quota.has_guarantees or not quota.capped:
+            return
+        before, now = quota.surplus_left, Rooms(quota, self.spare).surplus
+        if any(amount > max(0, before.get(name, 0)) for name, amount in now.items()):
+            for role in quota.capped:
+                self._look_again(role)
+
+    def standing(self, role: str) -> Standing | None:
+        """The quota of the top that a role belongs to; None where nothing bounds the role."""
+        limit, guarantee = self.quota.terms_of(role)
+        room = Rooms(self.quota, self.spare).of(role)
+        if room is None and not guarantee:
+            return None
+        consumed = self.quota.consumed(role) if self.quota.is_counted(role) else {}
+        return Standing(limit, guarantee, consumed, room or {})
+
+    def order(self) -> list[str]:
+        """The active frameworks, the one first whose turn it is."""
+        self.settle_total()
+        self.tree.refresh()
+        return [leaf.name for leaf in self.tree.leaves()]
 
     def _look_again(self, top: str) -> None:
         """Put every free agent before the active frameworks of a role and below it."""
@@ -127,7 +174,7 @@ class Ledger:
             self.changed_frameworks.update(dict.fromkeys(self.active))
 
     def _count_for_quota(self, leaf: Node, sign: int) -> None:
-        if leaf.client is None or not self.quota.is_limited(leaf.client.role):
+        if leaf.client is None or not self.quota.is_counted(leaf.client.role):
             return
         self._look_again(top_of(leaf.client.role))
         for state in self._agents.values():
@@ -162,6 +209,7 @@ class Ledger:
             state = self._agents[agent] = Agent(agent, total, offered)
             self._count_total(total, 1)
         else:
+            self._count_free(state, -1)
             if total != state.total:
                 self._count_total(state.total, -1)
                 self._count_total(total, 1)
@@ -170,6 +218,7 @@ class Ledger:
             state.offered = offered
             state.settle()
         self._look_at(state)
+        self._count_free(state, 1)
 
     def remove_agent(self, agent: str) -> None:
         """See Allocator."""
@@ -177,6 +226,7 @@ class Ledger:
         if state is None:
             return
         self._count_total(state.total, -1)
+        self._count_free(state, -1)
         self.open.pop(agent, None)
         self.changed_agents.pop(agent, None)
         for framework, resources in state.charges.items():
@@ -208,11 +258,13 @@ class Ledger:
         require(state is not None, f"a charge on the unknown agent {agent}")
         if state is None or not resources:
             return
+        self._count_free(state, -1)
         state.charges[framework] = state.charges.get(framework, EMPTY) + resources
         state.free = state.free.without(resources)
         if state.name in self.open and not is_offerable(state.free):
             del self.open[agent]
             self.changed_agents.pop(agent, None)
+        self._count_free(state, 1)
         self._book(framework, resources, 1, charges=1)
 
     def release(self, framework: str, agent: str, resources: Resources) -> None:
@@ -223,19 +275,21 @@ class Ledger:
         held = state.charges.get(framework, EMPTY)
         require(held.contains(resources), f"{framework} gives back more than it has on {agent}")
         left = held - resources
+        self._count_free(state, -1)
         if left:
             state.charges[framework] = left
         else:
             del state.charges[framework]
         state.settle()
         self._look_at(state)
+        self._count_free(state, 1)
         self._book(framework, resources, -1)
 
     def _book(self, framework: str, resources: Resources, sign: int, charges: int = 0) -> None:
         leaf = self._leaf(framework)
         self.settle_total()
         self.tree.book(leaf, resources.quantities(), sign, charges)
-        if leaf.client is not None and self.quota.is_limited(leaf.client.role):
+        if leaf.client is not None and self.quota.is_counted(leaf.client.role):
             self.quota.book(leaf.client.role, resources, sign)
             top = top_of(leaf.client.role)
             if sign < 0 and top in self.quota.capped:
@@ -317,9 +371,10 @@ class Ledger:
         require(all(f in self.active for f in self.changed_frameworks), "an idle one is looked at")
         self.settle_total()
         self.tree.check()
-        for role in self.quota.limited():
+        require(self.spare == self._count_spare(), "what is free for guarantees is wrong")
+        for role in self.quota.counted():
             again = Quota()
-            again.set_limit(role, {}, self._charges_of(role))
+            again.set_terms(role, RoleTerms(limit={}), self._charges_of(role))
             require(again.used(role) == self.quota.used(role), f"the quota of {role} is wrong")
 
 

@@ -57,6 +57,7 @@ COMMANDS: dict[str, Entry] = {
     "offers": Entry("List outstanding offers.", "cluster"),
     "roles": Entry("List roles: weights and shares.", "cluster"),
     "role": Entry("Set weights and priorities of roles.", "cluster"),
+    "quota": Entry("Show and set limits and guarantees of roles.", "cluster"),
     "config": Entry("Show and change the configuration.", "tools"),
     "keygen": Entry("Make a key file for an agent, framework, user or operator.", "tools"),
     "completion": Entry("Print or install the completions of a shell.", "tools"),

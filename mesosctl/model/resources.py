@@ -296,6 +296,11 @@ class Resources:
         """The part that is reserved to no role."""
         return self._make({k: x for k, x in self._values.items() if "(" not in k})
 
+    def only(self, keys: Iterable[str]) -> Resources:
+        """The entries under these keys."""
+        wanted = frozenset(keys)
+        return self._make({k: x for k, x in self._values.items() if k in wanted})
+
     def reserved_to(self, role: str) -> Resources:
         """The part that is reserved to `role`, still under its keys."""
         mine = f"({role})"

@@ -1,8 +1,8 @@
-"""Operators of a simulated cluster: they drain agents, bring them back, declare dead hosts gone.
+"""Operators of a simulated cluster: they drain agents, declare dead hosts gone, set quotas.
 
 Rules: their chance is their own, so that what they do changes nothing else that a seed draws, and
 only some seeds have any. They say `gone` of hosts alone that were switched off. Healing ends with
-every agent in use. What they decided is on the master's disk, and is believed from there.
+every agent in use and no quota. What they decided is on the master's disk, and believed from there.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from mesosctl.protocol.messages.maintenance import (
     DrainAgents,
     UndrainAgents,
 )
+from mesosctl.protocol.messages.roles import Quota, SetQuotas, SetRoles
 
 if TYPE_CHECKING:
     from mesosctl.sim.cluster import Cluster
@@ -69,6 +70,8 @@ class Operators:
             self._undrain,
             self._deactivate,
             self._gone,
+            self._role,
+            self._quota,
         )
         self._chance.choice(deeds)(self._chance.randrange(len(self._cluster.agents)))
         self._later()
@@ -89,6 +92,19 @@ class Operators:
         self._cluster.hosts[number].reboot()
         self._say("gone", DeclareGone(self._id(), (self._cluster.agents[number].name,)))
 
+    def _role(self, _number: int) -> None:
+        """Weights and priorities, of the role that batch frameworks have and of another."""
+        role = self._chance.choice(["*", "other"])
+        weight, priority = self._chance.choice([1, 1000, 7000]), self._chance.choice([None, 0, 5])
+        self._say("role", SetRoles(self._id(), (role,), weight, priority))
+
+    def _quota(self, _number: int) -> None:
+        """A limit, also below what is held, or a guarantee to a role that never uses it."""
+        limit = self._chance.choice([{}, {"cpus": 0}, {"cpus": 1000}, {"cpus": 2000}])
+        kept = self._chance.choice([{}, {"cpus": 1000}, {"mem": 1_000_000}])
+        wanted = Quota("*", limit), Quota("other", {}, kept)
+        self._say("quota", SetQuotas(self._id(), wanted, force=self._chance.random() < 0.7))
+
     def _id(self) -> str:
         self._asked += 1
         return f"{self._asked:016x}"
@@ -100,11 +116,19 @@ class Operators:
         self._cluster.master.take(Received(f"operator-{self._asked}", self._key, envelope))
 
     def heal(self) -> None:
-        """Bring every agent back into use, again and again until it is so."""
+        """Bring every agent back into use and end every quota, again and again until it is so."""
+        bounded = [
+            role
+            for role, row in self._cluster.master.tables().get("roles", {}).items()
+            if row.get("limit") or row.get("guarantee")
+        ]
+        if bounded:
+            self._say("quota", SetQuotas(self._id(), tuple([Quota(role) for role in bounded])))
         rows = self._cluster.master.tables().get("agents", {})
         held = tuple([agent_id for agent_id, row in rows.items() if row.get("mode") in WITHHELD])
         if held:
             self._say("undrain", UndrainAgents(self._id(), held))
+        if held or bounded:
             self._world.later(LOOK_S, self.heal)
 
     # --- as a judge -------------------------------------------------------------------------------

@@ -18,8 +18,16 @@ def held(contest: Contest) -> dict[str, int]:
     return {name: view.used.scalar("cpus") // MILLI for name, view in contest.views().items()}
 
 
-def test_a_weight_holds_in_the_next_round_and_after_kill_nine(env: ClusterEnv) -> None:
-    """Two endless frameworks on 9 CPUs: 4 or 5 each, then 6 and 3, and so with another master."""
+def kept(*guarantees: str) -> list[str]:
+    """The options of these guarantees."""
+    return [word for one in guarantees for word in ("--guarantee", one)]
+
+
+def test_weight_and_quota_hold_in_the_next_round_and_after_kill_nine(env: ClusterEnv) -> None:
+    """Two endless frameworks on 9 CPUs: 4 or 5 each, then 6 and 3, and so with another master.
+
+    Then a limit of 2 and a guarantee of 8, first for the running master, then after its death.
+    """
     master = env.master("--no-framework")
     env.agent("cpus:9;mem:2G")
     with Hub() as hub:
@@ -36,6 +44,24 @@ def test_a_weight_holds_in_the_next_round_and_after_kill_nine(env: ClusterEnv) -
         until(lambda: held(again) == {"one": 6, "two": 3}, "parts of 2 : 1")
     listed = env.json("roles")["roles"]
     assert [(row["role"], row["weight"]) for row in listed] == [("big", 2), ("small", 1)]
+    refused = env.run("quota", "set", "big", "cpus:2")
+    assert refused.returncode == 5
+    assert "big holds cpus:6, more than cpus:2" in refused.stderr
+    env.ok("quota", "set", "big", "cpus:2", "--force")
+    with Hub() as hub:
+        again = Contest(env, hub)
+        until(lambda: held(again) == {"one": 2, "two": 7}, "one is limited to 2")
+        master.kill_nine()
+        master.restart()
+        env.wait_for_agents(1)
+    with Hub() as hub:
+        again = Contest(env, hub)
+        until(lambda: held(again) == {"one": 2, "two": 7}, "one is still limited to 2")
+        env.ok("quota", "set", "big", "none", "third", "none", *kept("none", "cpus:5"))
+        # 5 of 9 are kept for a role without frameworks, and 2 : 1 of the others is 3 : 1 in tasks.
+        until(lambda: sorted(held(again).values()) == [1, 3], "5 CPUs are kept")
+    [row] = env.json("quota", "list")["quotas"]
+    assert (row["role"], row["guarantee"], row["limit"]) == ("third", "cpus:5", "")
     for process in contest.processes.values():
         process.terminate()
         assert process.wait(20) == 0

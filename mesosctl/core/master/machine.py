@@ -34,6 +34,7 @@ from mesosctl.core.master import (
     maintenance,
     offering,
     queries,
+    quotas,
     roles,
     unreachable,
 )
@@ -86,6 +87,7 @@ DISPATCH: dict[type[Message], tuple[str, Handler]] = {
     maintenance_messages.UndrainAgents: ("operator", maintenance.on_undrain),
     maintenance_messages.DeclareGone: ("operator", maintenance.on_gone),
     role_messages.SetRoles: ("operator", roles.on_set_roles),
+    role_messages.SetQuotas: ("operator", quotas.on_set_quotas),
 }
 
 
@@ -154,6 +156,7 @@ class MasterMachine:
                 value = {"cluster": sessions.cluster, "epoch": sessions.epoch}
                 self._round_at = now.mono + self.state.allocation_interval_s
                 unreachable.expect_all(self.state, now)
+                quotas.begin_wait(self.state, now)
                 draining.recover(self.state, now)
                 return [Put("meta", "cluster", value)]
             case KeysChanged(principals=principals):
@@ -246,6 +249,7 @@ class MasterMachine:
 
     def settle(self, now: Now) -> list[Effect]:
         """Allocate once for everything that this pass changed."""
+        quotas.end_wait(self.state, now)
         if not self.state.allocation_wanted:
             return []
         return offering.make_offers(self.state, now)
@@ -259,6 +263,7 @@ class MasterMachine:
             unreachable.deadline(state),
             frameworks.deadline(state),
             draining.deadline(state),
+            state.limits_wait_until,
             self._stop_at,
         ]
         filters = state.filters.deadline()

@@ -57,11 +57,13 @@ class AgentEntry:
 class RoleEntry:
     """What operators set for a role while the master ran. None: nothing, the options hold.
 
-    `request` is the request that changed it last.
+    `limit` and `guarantee` are thousandths by name. `request` is the request that changed it last.
     """
 
     weight_milli: int | None = None
     priority: int | None = None
+    limit: dict[str, int] | None = None
+    guarantee: dict[str, int] | None = None
     request: str = ""
 
 

@@ -8,7 +8,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from mesosctl.allocation.base import RoleTerms
@@ -20,7 +20,7 @@ from mesosctl.errors import PeerError
 from mesosctl.limits import PRIORITY_MAX, ROLES_SET_MAX, WEIGHT_MILLI_MAX
 from mesosctl.model.ids import is_role
 from mesosctl.model.resources import Resources
-from mesosctl.model.values import is_within
+from mesosctl.model.values import format_value, is_within, key_order, role_of
 from mesosctl.protocol.messages.query import ListRoles, Roles, RoleView
 from mesosctl.protocol.messages.roles import SetRoles
 from mesosctl.protocol.messages.session import Refusal
@@ -40,7 +40,9 @@ def settings(state: MasterState, role: str) -> RoleSettings:
 def show_role(state: MasterState, role: str) -> None:
     """Tell the allocator what holds for a role."""
     held = settings(state, role)
-    state.allocator.set_role(role, RoleTerms(held.weight_milli, held.priority))
+    entry = state.role_entries.get(role, _NOTHING)
+    terms = RoleTerms(held.weight_milli, held.priority, entry.limit, entry.guarantee)
+    state.allocator.set_role(role, terms)
     state.allocation_wanted = True
 
 
@@ -73,15 +75,15 @@ def _wanted(state: MasterState, message: SetRoles) -> dict[str, RoleEntry]:
         raise PeerError("invalid", f"a weight is between 0.001 and {most}, not {weight / 1000:g}")
     if priority is not None and abs(priority) > PRIORITY_MAX:
         raise PeerError("invalid", f"a priority is between -{PRIORITY_MAX} and {PRIORITY_MAX}")
-    changes = {
-        name: value
-        for name, value in (("weight_milli", weight), ("priority", priority))
-        if value is not None
-    }
-    return {
-        role: replace(entry, **changes, request=message.request_id)
-        for role, entry in entries(state, message.roles, message.request_id).items()
-    }
+    wanted = {}
+    for role, entry in entries(state, message.roles, message.request_id).items():
+        wanted[role] = replace(
+            entry,
+            weight_milli=entry.weight_milli if weight is None else weight,
+            priority=entry.priority if priority is None else priority,
+            request=message.request_id,
+        )
+    return wanted
 
 
 def check_request(state: MasterState, request: str, roles: tuple[str, ...]) -> None:
@@ -109,15 +111,40 @@ def keep(state: MasterState, peer: str, wanted: dict[str, RoleEntry]) -> list[Ef
     by = principal.name if principal else ""
     effects: list[Effect] = []
     for role, entry in wanted.items():
-        before = settings(state, role)
+        before = _told(state, role)
         state.role_entries[role] = entry
-        after = settings(state, role)
         effects.append(registry.put_role(role, entry))
-        if before != after:
-            text = f"role {role}: weight {after.weight_milli / 1000:g}, priority {after.priority}"
-            effects.append(Log("info", f"{text}, by the word of {by}"))
+        if before != _told(state, role):
+            text = f"role {role}: {_told(state, role)}, by the word of {by}"
+            effects.append(Log("info", text))
         show_role(state, role)
     return effects
+
+
+def _told(state: MasterState, role: str) -> str:
+    held, entry = settings(state, role), state.role_entries.get(role, _NOTHING)
+    text = f"weight {held.weight_milli / 1000:g}, priority {held.priority}"
+    for word, amounts in (("limit", entry.limit), ("guarantee", entry.guarantee)):
+        text += f", {word} {amounts_text(amounts)}" if amounts else ""
+    return text
+
+
+def amounts_text(amounts: Mapping[str, int]) -> str:
+    """Thousandths by name as people write them, also those that are 0."""
+    keys = sorted(amounts, key=key_order)
+    return ";".join(f"{name}:{format_value(amounts[name])}" for name in keys)
+
+
+def consumption(state: MasterState, top: str) -> dict[str, int]:
+    """What counts against the quota of a role of the top: see allocation/quota.py."""
+    members = [one for one in state.frameworks.values() if is_within(one.info.role, top)]
+    bags = [bag.unreserved() for one in members for bag in amounts_held(one.tasks.values())]
+    for agent in state.agents.values():
+        total = agent.info.total
+        if not total.is_plain():
+            keys = [k for k, _ in total.items() if is_within(role_of(k), top)]
+            bags.append(total.only(keys))
+    return dict(Resources.sum_scalars(bags).quantities())
 
 
 # --- showing --------------------------------------------------------------------------------------
@@ -147,7 +174,13 @@ def views(state: MasterState, roles: Iterable[str]) -> list[RoleView]:
         own = sum(one.info.role == role for one in members)
         terms = settings(state, role)
         share = share_milli(used, total)
-        found.append(RoleView(role, terms.weight_milli, terms.priority, own, used, share))
+        view = RoleView(role, terms.weight_milli, terms.priority, own, used, share)
+        entry = state.role_entries.get(role, _NOTHING)
+        if entry.limit or entry.guarantee:
+            limit, guarantee = entry.limit or {}, entry.guarantee or {}
+            held_now = consumption(state, role)
+            view = replace(view, limit=limit, guarantee=guarantee, consumed=held_now)
+        found.append(view)
     return found
 
 

@@ -222,6 +222,8 @@ class MasterState:
     drain_at: dict[AgentId, float] = field(default_factory=dict)
     inverse: dict[OfferId, InverseRecord] = field(default_factory=dict)
     inverse_made: int = 0
+    # Until when roles with a limit get nothing: agents are to come that may run tasks of theirs.
+    limits_wait_until: float | None = None
     allocation_wanted: bool = False
 
     def principal(self, peer: str) -> Principal | None:
@@ -258,12 +260,17 @@ class MasterState:
         client = Client(
             framework.info.framework_id,
             framework.info.role,
-            bool(framework.peer) and not framework.suppressed,
+            bool(framework.peer) and not framework.suppressed and not self._waits(framework),
             framework.task_size,
             framework.task_count,
         )
         self.allocator.set_framework(client)
         self.allocation_wanted = self.allocation_wanted or client.active
+
+    def _waits(self, framework: FrameworkRecord) -> bool:
+        """Whether what its role holds is not known yet, and limited (see quotas.py)."""
+        entry = self.role_entries.get(framework.info.role.partition("/")[0])
+        return self.limits_wait_until is not None and entry is not None and entry.limit is not None
 
     def add_task(self, task: TaskRecord) -> None:
         """Enter a task and charge what it holds."""

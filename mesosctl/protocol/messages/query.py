@@ -121,6 +121,8 @@ class RoleView:
     """A role: its weight (thousandths) and priority, how many frameworks have it.
 
     `used` is what it and everything below it hold, `share_milli` their dominant share together.
+    `limit` and `guarantee` are its quota, `consumed` what counts against that: by name, in
+    thousandths; nothing where it has none.
     """
 
     role: str
@@ -129,6 +131,9 @@ class RoleView:
     frameworks: int
     used: Resources
     share_milli: int
+    limit: dict[str, int] = field(default_factory=dict)
+    guarantee: dict[str, int] = field(default_factory=dict)
+    consumed: dict[str, int] = field(default_factory=dict)
 
 
 @message("roles")

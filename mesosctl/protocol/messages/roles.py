@@ -8,6 +8,8 @@ with.
 
 from __future__ import annotations
 
+from dataclasses import field
+
 from mesosctl.model.records import dataclass
 from mesosctl.protocol.messages.base import Message, message
 
@@ -22,3 +24,29 @@ class SetRoles(Message):
     roles: tuple[str, ...]
     weight_milli: int | None = None
     priority: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What a role of the top and all below it may hold, and what is kept for it; by name.
+
+    Amounts are thousandths, as in resources on the wire; 0 of a limit means none at all, a name
+    that is missing is without bound.
+    """
+
+    role: str
+    limit: dict[str, int] = field(default_factory=dict)
+    guarantee: dict[str, int] = field(default_factory=dict)
+
+
+@message("set-quotas")
+@dataclass(frozen=True, slots=True)
+class SetQuotas(Message):
+    """Put these quotas in the place of those that the roles had; an empty one ends it.
+
+    `force`: also where a role holds more than its limit, or more is guaranteed than there is.
+    """
+
+    request_id: str
+    quotas: tuple[Quota, ...]
+    force: bool = False
