@@ -63,6 +63,7 @@ _mesosctl()
             "config contexts") path=config-contexts ;;
             "config check") path=config-check ;;
             " keygen") path=keygen ;;
+            " simulate") path=simulate ;;
             " completion") path=completion ;;
             " help") path=help ;;
             " version") path=version ;;
@@ -231,6 +232,9 @@ _mesosctl_kind()
         keygen\ --roles) kind="any" ;;
         keygen\ --dir) kind="DIR" ;;
         keygen\ --work-dir) kind="DIR" ;;
+        simulate\ --seed) kind="any" ;;
+        simulate\ -o|simulate\ --output) kind="table json" ;;
+        simulate\ --plot) kind="FILE" ;;
     esac
     case $2 in
         -C|--context) kind="any" ;;
@@ -272,6 +276,7 @@ _mesosctl_options()
         config-show) echo "--sources --json" ;;
         config-contexts) echo "-o --output --json --fields" ;;
         keygen) echo "--kind --users --roles --dir --work-dir" ;;
+        simulate) echo "--seed -o --output --json --plot" ;;
         completion) echo "--install" ;;
         version) echo "--json" ;;
     esac
@@ -281,7 +286,7 @@ _mesosctl_options()
 _mesosctl_words()
 {
     case $1 in
-        "") echo "master agent framework local submit run jobs tasks status logs wait kill agents drain undrain deactivate gone frameworks offers roles role quota config keygen completion help version" ;;
+        "") echo "master agent framework local submit run jobs tasks status logs wait kill agents drain undrain deactivate gone frameworks offers roles role quota config keygen simulate completion help version" ;;
         master) echo "any" ;;
         agent) echo "any" ;;
         framework) echo "any" ;;
@@ -317,8 +322,9 @@ _mesosctl_words()
         config-contexts) echo "any" ;;
         config-check) echo "any" ;;
         keygen) echo "any" ;;
+        simulate) echo "FILE" ;;
         completion) echo "bash zsh fish" ;;
-        help) echo "master agent framework local submit run jobs tasks status logs wait kill agents drain undrain deactivate gone frameworks offers roles role quota config keygen completion help version values states exit-codes environment files" ;;
+        help) echo "master agent framework local submit run jobs tasks status logs wait kill agents drain undrain deactivate gone frameworks offers roles role quota config keygen simulate completion help version values states exit-codes environment files" ;;
         version) echo "any" ;;
     esac
 }

@@ -28,6 +28,7 @@ from mesosctl.cli.topics import TOPICS, Topic
 
 SOURCE = clitree.ROOT / "tools" / "man"
 MAN = clitree.ROOT / "man"
+FILE_PAGES = ("mesosctl-config(5)", "mesosctl-key(5)", "mesosctl-scenario(5)")
 _CODE = re.compile(r"`([^`]+)`")
 
 
@@ -216,7 +217,7 @@ def main_page(found: list[clitree.Node]) -> str:
             rows += option_rows(option, found[0].ctx)
     for topic in TOPICS.values():
         rows += topic_rows(topic)
-    rows += see_also("mesosctl-config(5)", "mesosctl-key(5)")
+    rows += see_also(*FILE_PAGES)
     return "\n".join(rows) + "\n"
 
 
@@ -230,7 +231,7 @@ def file_page(path: Path) -> str:
     """A page of section 5; the first line of its source is `# name: what it is`."""
     first, _, rest = path.read_text(encoding="utf-8").partition("\n")
     name, _, summary = first.removeprefix("# ").partition(": ")
-    others = [page for page in ("mesosctl-config(5)", "mesosctl-key(5)") if name not in page]
+    others = [page for page in FILE_PAGES if name not in page]
     rows = [*heading(name, summary, 5), *from_markdown(rest), *see_also("mesosctl(1)", *others)]
     return "\n".join(rows) + "\n"
 

@@ -60,6 +60,7 @@ COMMANDS: dict[str, Entry] = {
     "quota": Entry("Show and set limits and guarantees of roles.", "cluster"),
     "config": Entry("Show and change the configuration.", "tools"),
     "keygen": Entry("Make a key file for an agent, framework, user or operator.", "tools"),
+    "simulate": Entry("Run a scenario in virtual time: what would happen if.", "tools"),
     "completion": Entry("Print or install the completions of a shell.", "tools"),
     "help": Entry("Explain a command or a topic.", "tools"),
     "version": Entry("Show the versions of mesosctl and of what it stands on.", "tools"),
