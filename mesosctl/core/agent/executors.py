@@ -73,8 +73,6 @@ class Executor:
     peer: str = ""
     end_text: str = ""
     serves: bool = False
-    # Its session that registered last.
-    opening: int = 0
     knows_lanes: bool = False
 
 
@@ -241,10 +239,9 @@ class Executors:
             text = f"executor {entry.executor_id} is process {entry.pid}, not {message.pid}"
             refusal = Refusal(self._sessions.answered(peer), "conflict", text)
             return [Log("warning", text), *self._sessions.send(peer, refusal)]
-        if 0 < message.opening <= executor.opening:
+        if 0 < message.opening <= entry.opening:
             # Overtaken by its next session: what it lists is older than what we know.
             return [*self._sessions.reset(peer, "replaced"), *self.peer_lost(peer, now)]
-        executor.opening = message.opening
         if executor.peer and executor.peer != peer:
             self._of_peer.pop(executor.peer, None)
             self._sessions.drop(executor.peer)
@@ -254,7 +251,7 @@ class Executors:
         executor.knows_lanes = message.knows_lanes
         if executor.step is not Step.LOST:
             executor.step, executor.by = Step.HERE, None
-        effects = self.keep(executor, replace(entry, pid=message.pid))
+        effects = self.keep(executor, replace(entry, pid=message.pid, opening=message.opening))
         effects += self._sessions.send(peer, ExecutorRegistered(HEARTBEAT_S))
         effects += self.updates(peer, StatusUpdates(message.updates))
         has = {task.task_id for task in message.tasks}

@@ -110,12 +110,17 @@ class ProgressEntry:
 
 @dataclass(frozen=True, slots=True)
 class ExecutorEntry:
-    """An executor. `pid` 0: it was to be started, and nothing of it has been heard."""
+    """An executor. `pid` 0: it was to be started, and nothing of it has been heard.
+
+    `opening`: its session that registered last. What comes later of an earlier one is void, also in
+    the agent's next life: it may lack tasks that the executor was handed since.
+    """
 
     executor_id: ExecutorId
     framework_id: FrameworkId = _NO_FRAMEWORK
     pid: int = 0
     start_ticks: int = 0
+    opening: int = 0
 
 
 @dataclass(frozen=True, slots=True)

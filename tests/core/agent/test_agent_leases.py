@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from mesosctl.core.agent import effects as deeds
+from mesosctl.core.machine import Received
 from mesosctl.model.tasks import Reason, TaskState
+from mesosctl.protocol.envelope import Envelope
 from mesosctl.protocol.messages.agent import LaunchTasks, RenewLeases, RunTasks
 from tests.core.agent.conftest import Bench, framework, task
 
@@ -93,3 +95,20 @@ def test_an_executor_that_is_back_is_told_again(bench: Bench) -> None:
     assert executor.took(RenewLeases) == []
     executor.connect()
     assert [one.renewed_at for one in executor.took(RenewLeases)] == [began + 5.0]
+
+
+def test_what_an_executor_said_to_an_earlier_life_ends_no_task_with_a_lease(bench: Bench) -> None:
+    """A list from before the task would have it told to have never started, while it runs."""
+    executor = bench.up()
+    late = executor.hello()
+    executor.connect()
+    launch(bench)
+    assert len(executor.took(RunTasks)) == 1
+    bench.restart()
+    bench.do(deeds.ContainersFound(()))
+    bench.do(Received("x:late", "", Envelope("", 0, "late", 1, late)))
+    executor.connect()
+    bench.advance(15.0)
+    bench.register()
+    assert bench.states() == []
+    assert executor.took(RunTasks) == []
