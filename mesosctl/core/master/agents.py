@@ -107,6 +107,7 @@ def _take_over(
                 report.resources,
                 report.state,
                 lane=report.lane,
+                inherited=True,
             )
             state.add_task(task)
         else:
@@ -121,9 +122,15 @@ def _take_over(
 
 
 def _task_is_not_there(state: MasterState, task: TaskRecord, now: Now) -> list[Effect]:
-    """The agent came back without this task: its launch never arrived, or its state is gone."""
+    """The agent came back without this task: its launch never arrived, or its state is gone.
+
+    An inherited one had ended and its end was acknowledged, the agent forgets nothing else: what it
+    was listed in came late. Its framework knows how it ended, and must not hear otherwise.
+    """
     effects: list[Effect] = []
-    if task.state not in TERMINAL:
+    if task.inherited:
+        state.set_state(task, TaskState.GONE)
+    elif task.state not in TERMINAL:
         never_started = task.state is TaskState.STAGING
         ended = TaskState.DROPPED if never_started else TaskState.GONE
         update = StatusUpdate(

@@ -88,6 +88,8 @@ class TaskRecord:
     # The newest update that the framework has not acknowledged: told again when it comes back.
     update: StatusUpdate | None = None
     lane: str = ""
+    # Launched by a master before this one: all that is known of it is what its agent said.
+    inherited: bool = False
 
     @property
     def holds_resources(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from mesosctl.core.driver import OffersArrived
 from mesosctl.core.machine import PeerLost, Received, Send
 from mesosctl.model.ids import AgentId
+from mesosctl.model.tasks import TaskState
 from mesosctl.protocol.envelope import Envelope
 from mesosctl.protocol.messages.agent import LaunchTasks, RegisterAgent
 from mesosctl.protocol.messages.base import Message
@@ -61,6 +62,26 @@ def test_lateness_is_known_while_the_newer_session_is_over(cluster: Any) -> None
     cluster.new_master(2)
     arrives(cluster, "any", 1, RegisterAgent(agent.info, (), (), 1, 1))
     assert list(cluster.master.state.agents) == [agent.info.agent_id]
+
+
+def test_a_list_that_came_late_to_a_new_master_ends_nothing_anew(cluster: Any) -> None:
+    """What ended since and was acknowledged is in it: no other end of it may be told."""
+    agent, one = with_task(cluster)
+    late = agent.session._hello()
+    late = replace(late, tasks=(replace(late.tasks[0], state=TaskState.RUNNING),))
+    agent.update(one.driver.framework_id, "t1", TaskState.FINISHED)
+    assert one.states() == [("t1", TaskState.FINISHED)]
+    agent.tasks.clear()
+    agent.session.lose(cluster.now)
+    one.session.lose(cluster.now)
+    cluster.new_master(2)
+    arrives(cluster, "late", 1, late)
+    cluster.connect(one)
+    assert agent.info.agent_id in cluster.master.state.agents
+    agent.session._hello = lambda: RegisterAgent(agent.info, (), (), 3, 3)
+    cluster.connect(agent)
+    assert cluster.master.state.agents[agent.info.agent_id].tasks == {}
+    assert one.states() == []
 
 
 def test_a_session_is_one_agents(cluster: Any) -> None:
