@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mesosctl.core.agent.records import PROGRESS, TASKS
-from mesosctl.core.machine import Delete, Effect, Event, Put, Received, Send
+from mesosctl.core.machine import Effect, Put, Received, Send
 from mesosctl.errors import require
 from mesosctl.model.constraints import parse_constraint, place_of
 from mesosctl.model.jobs import ENDED, BatchState
@@ -29,7 +29,7 @@ from mesosctl.protocol.messages.framework import Accept
 from mesosctl.sim.cluster import AGENT_TOTAL, Cluster
 from mesosctl.sim.disk import Row
 from mesosctl.sim.history import Run
-from mesosctl.sim.node import Node
+from mesosctl.sim.node import KEPT, Node
 from mesosctl.sim.plan import attributes_of
 
 _ENDED_WORDS = frozenset(str(state) for state in ENDED)
@@ -62,10 +62,8 @@ class Judges:
         cluster.world.judges.append(self)
 
     # --- what machines do -------------------------------------------------------------------------
-    def saw(self, node: Node, event: Event, effects: Sequence[Effect]) -> None:
-        """Judge one event."""
-        if not isinstance(event, Received):
-            return
+    def saw(self, node: Node, event: Received, effects: Sequence[Effect]) -> None:
+        """Judge one message."""
         message = event.envelope.message
         sent = [effect.envelope.message for effect in effects if isinstance(effect, Send)]
         if isinstance(message, Accept) and node in self.cluster.masters:
@@ -83,10 +81,12 @@ class Judges:
 
     def passed(self, node: Node, effects: Sequence[Effect]) -> None:
         """Judge the end of a pass."""
+        if not effects:
+            return
         kept = {
             (effect.table, effect.key): effect.value if isinstance(effect, Put) else None
             for effect in effects
-            if isinstance(effect, Put | Delete)
+            if isinstance(effect, KEPT)
         }
         if node in self.cluster.agents:
             self._forgets_only_what_is_acked(node, kept)
@@ -103,7 +103,7 @@ class Judges:
         self._kills_begun = [kill for kill in self._kills_begun if kill[0] is not node]
         if node in self.cluster.batches:
             for effect in effects:
-                if isinstance(effect, Put | Delete) and effect.table == "tasks":
+                if isinstance(effect, KEPT) and effect.table == "tasks":
                     row = effect.value if isinstance(effect, Put) else None
                     self._ends_stay(f"{node.name}/{effect.key}", row)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import field, replace
 
 from mesosctl.core.executor_effects import Spawn
-from mesosctl.core.machine import Effect, Event, Received, Send
+from mesosctl.core.machine import Effect, Received, Send
 from mesosctl.errors import require
 from mesosctl.limits import LANE_S
 from mesosctl.model.records import dataclass
@@ -79,9 +79,9 @@ class LaneJudge:
         cluster.history.watchers.append(self.ran)
         cluster.world.judges.append(self)
 
-    def saw(self, node: Node, event: Event, effects: Sequence[Effect]) -> None:
+    def saw(self, node: Node, event: Received, effects: Sequence[Effect]) -> None:
         """Note when an executor is given tasks of a lane."""
-        if isinstance(event, Received) and isinstance(event.envelope.message, RunTasks):
+        if isinstance(event.envelope.message, RunTasks):
             if "/" not in node.name:
                 return
             for launch in event.envelope.message.launches:

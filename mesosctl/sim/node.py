@@ -23,6 +23,7 @@ from mesosctl.core.machine import (
     Now,
     Open,
     Put,
+    Received,
     Send,
     Started,
     Stop,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from mesosctl.sim.world import World
 
 CHECK_EVERY = 5
+# What is made durable before the rest of a pass is carried out.
+KEPT = (Put, Delete)
 # For how long a process is stopped in the middle of a pass: less and more than a leader may be.
 PAUSE_S = (1.0, 6.0, 20.0)
 
@@ -211,8 +214,9 @@ class Node:
         effects: list[Effect] = []
         for event in events:
             answer = machine.handle(event, now)
-            for judge in world.judges:
-                judge.saw(self, event, answer)
+            if isinstance(event, Received):
+                for judge in world.judges:
+                    judge.saw(self, event, answer)
             effects += answer
         if self._tick_at is not None and self._tick_at <= now.mono:
             self._tick_at = None
@@ -227,9 +231,9 @@ class Node:
         self._carry_out_all(machine, effects)
 
     def _carry_out_all(self, machine: Machine, effects: list[Effect]) -> None:
-        kept: list[Effect] = [one for one in effects if isinstance(one, Put | Delete)]
+        kept: list[Effect] = [one for one in effects if isinstance(one, KEPT)]
         steps: list[Effect | None] = [None] if kept else []
-        steps += [effect for effect in effects if not isinstance(effect, Put | Delete)]
+        steps += [effect for effect in effects if not isinstance(effect, KEPT)]
         self._go_on(machine, steps, kept)
 
     def _go_on(self, machine: Machine, steps: list[Effect | None], kept: list[Effect]) -> None:
@@ -259,16 +263,20 @@ class Node:
     def _stop_point(self, steps: int) -> int | None:
         """Before which of its steps the node is stopped in this pass, to go on with it later."""
         faults = self.world.faults
+        if not steps or not faults.stall_in_pass:
+            return None
         touched = self.name.startswith(faults.stalled_nodes)
-        if not steps or not touched or not self.world.chance(faults.stall_in_pass):
+        if not touched or not self.world.chance(faults.stall_in_pass):
             return None
         return self.world.random.randrange(steps)
 
     def _kill_point(self, steps: int) -> int | None:
         """Before which of its steps the node is killed in this pass; None: it lives on."""
         faults = self.world.faults
-        touched = self.mortal and self.name.startswith(faults.touched_nodes)
-        if not steps or not touched or not self.world.chance(faults.kill_at_pass):
+        if not steps or not faults.kill_at_pass or not self.mortal:
+            return None
+        touched = self.name.startswith(faults.touched_nodes)
+        if not touched or not self.world.chance(faults.kill_at_pass):
             return None
         return self.world.random.randrange(steps)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mesosctl.core.agent.records import EXECUTORS
-from mesosctl.core.machine import Delete, Effect, Event, Put, Received, Send, Started
+from mesosctl.core.machine import Delete, Effect, Put, Received, Send, Started
 from mesosctl.core.master import MasterMachine
 from mesosctl.errors import require
 from mesosctl.protocol.messages.agent import (
@@ -25,7 +25,7 @@ from mesosctl.protocol.messages.framework import FrameworkError, Subscribed
 from mesosctl.protocol.messages.session import Reset
 from mesosctl.sim.cluster import Cluster
 from mesosctl.sim.disk import Row
-from mesosctl.sim.node import Node
+from mesosctl.sim.node import KEPT, Node
 
 Tables = dict[str, dict[str, Row]]
 
@@ -62,17 +62,15 @@ class Rights:
         if isinstance(event.envelope.message, Reset):
             return
         if epoch < highest:
-            done = [effect for effect in effects if isinstance(effect, Put | Delete)]
+            done = [effect for effect in effects if isinstance(effect, KEPT)]
             text = f"I8: {node.name} heeds epoch {epoch} after {highest}: {done}"
             require(not done, text)
         elif effects:
             self._obeyed[node.name] = epoch
 
     # --- I14 --------------------------------------------------------------------------------------
-    def saw(self, node: Node, event: Event, effects: Sequence[Effect]) -> None:
+    def saw(self, node: Node, event: Received, effects: Sequence[Effect]) -> None:
         """Judge what a message from outside caused."""
-        if not isinstance(event, Received):
-            return
         if node not in self._cluster.masters:
             if event.peer == "master":
                 self._obeys(node, event, effects)

@@ -82,7 +82,7 @@ def run_seed(
 ) -> Outcome:
     """Run one seed: faults first, then healing, then the verdict.
 
-    Of its story the last lines are kept, all of them for None.
+    Of its story the last lines are kept when something was wrong, all of them always for None.
     """
     world = World(seed)
     world.clocks_jump = clocks_jump
@@ -110,7 +110,8 @@ def run_seed(
     return Outcome(
         seed,
         problem,
-        _gist(world.story, story_lines),
+        # Nobody reads the story of a seed in which nothing was wrong, unless all of it is wanted.
+        _gist(world.story, story_lines) if problem or story_lines is None else (),
         world.digest,
         len(world.story),
         len(cluster.history),

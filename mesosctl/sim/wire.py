@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mesosctl.sim.world import World
 
 
+BEATS = (Ping, Pong)
 # How much likelier it is that an introduction comes late than another message.
 LATE_FIRST = 10
 
@@ -119,7 +120,7 @@ class Wire:
 
     def send(self, node: Node, peer: str, envelope: Envelope) -> None:
         """Send along a link, or back to a peer; a message to nobody comes back as PeerLost."""
-        frame = Frame(encode(envelope), isinstance(envelope.message, Ping | Pong))
+        frame = Frame(encode(envelope), isinstance(envelope.message, BEATS))
         connection = node.links.get(peer)
         if connection is not None:
             if connection.admitted:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from mesosctl.core.machine import Effect, Event, Now
+from mesosctl.core.machine import Effect, Now, Received
 from mesosctl.sim.faults import Faults
 from mesosctl.sim.node import Node
 from mesosctl.sim.wire import Wire
@@ -26,8 +26,8 @@ DONE_EVERY = 8
 class Judge(Protocol):
     """Whoever watches the passes of nodes; raises InvariantBroken at what must not happen."""
 
-    def saw(self, node: Node, event: Event, effects: Sequence[Effect]) -> None:
-        """The machine of the node took an event and answered with effects."""
+    def saw(self, node: Node, event: Received, effects: Sequence[Effect]) -> None:
+        """The machine of the node took a message and answered with effects."""
         ...
 
     def passed(self, node: Node, effects: Sequence[Effect]) -> None:
