@@ -37,6 +37,7 @@ _mesosctl()
             " jobs") path=jobs ;;
             " tasks") path=tasks ;;
             " status") path=status ;;
+            " explain") path=explain ;;
             " logs") path=logs ;;
             " wait") path=wait ;;
             " kill") path=kill ;;
@@ -199,6 +200,8 @@ _mesosctl_kind()
         tasks\ --fields) kind="any" ;;
         status\ -o|status\ --output) kind="table wide json jsonl csv name" ;;
         status\ --fields) kind="any" ;;
+        explain\ -o|explain\ --output) kind="table wide json jsonl csv name" ;;
+        explain\ --fields) kind="any" ;;
         logs\ -n|logs\ --lines) kind="any" ;;
         logs\ --attempt) kind="any" ;;
         wait\ --timeout) kind="any" ;;
@@ -258,6 +261,7 @@ _mesosctl_options()
         jobs) echo "-a --all -A --everyone -s --state -n --name -o --output --json --fields" ;;
         tasks) echo "-A --everyone -s --state -o --output --json --fields" ;;
         status) echo "-w --watch --tasks -o --output --json --fields" ;;
+        explain) echo "-o --output --json --fields" ;;
         logs) echo "-f --follow --out --err --all -n --lines --tag --attempt --exit-code" ;;
         wait) echo "--timeout --progress" ;;
         kill) echo "-s --signal --grace --state --reason -y --yes --json" ;;
@@ -286,7 +290,7 @@ _mesosctl_options()
 _mesosctl_words()
 {
     case $1 in
-        "") echo "master agent framework local submit run jobs tasks status logs wait kill agents drain undrain deactivate gone frameworks offers roles role quota config keygen simulate completion help version" ;;
+        "") echo "master agent framework local submit run jobs tasks status explain logs wait kill agents drain undrain deactivate gone frameworks offers roles role quota config keygen simulate completion help version" ;;
         master) echo "any" ;;
         agent) echo "any" ;;
         framework) echo "any" ;;
@@ -296,6 +300,7 @@ _mesosctl_words()
         jobs) echo "any" ;;
         tasks) echo "any" ;;
         status) echo "any" ;;
+        explain) echo "any" ;;
         logs) echo "any" ;;
         wait) echo "any" ;;
         kill) echo "any" ;;
@@ -324,7 +329,7 @@ _mesosctl_words()
         keygen) echo "any" ;;
         simulate) echo "FILE" ;;
         completion) echo "bash zsh fish" ;;
-        help) echo "master agent framework local submit run jobs tasks status logs wait kill agents drain undrain deactivate gone frameworks offers roles role quota config keygen simulate completion help version values states exit-codes environment files" ;;
+        help) echo "master agent framework local submit run jobs tasks status explain logs wait kill agents drain undrain deactivate gone frameworks offers roles role quota config keygen simulate completion help version values reasons states exit-codes environment files" ;;
         version) echo "any" ;;
     esac
 }

@@ -45,6 +45,7 @@ COMMANDS: dict[str, Entry] = {
     "jobs": Entry("List jobs.", "jobs"),
     "tasks": Entry("List the tasks of jobs.", "jobs"),
     "status": Entry("Show jobs in detail.", "jobs"),
+    "explain": Entry("Tell why jobs and tasks wait, or how they ended.", "jobs"),
     "logs": Entry("Print or follow the output of tasks.", "jobs"),
     "wait": Entry("Wait for jobs to end; exit with their code.", "jobs"),
     "kill": Entry("End jobs and tasks.", "jobs"),

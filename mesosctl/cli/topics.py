@@ -41,6 +41,30 @@ TOPICS: dict[str, Topic] = {
             ),
         ),
     ),
+    "reasons": Topic(
+        "REASONS",
+        "why a task is pending, as jobs, status, tasks and explain call it",
+        (
+            (
+                ("Backoff", "Its last attempts never started; it is tried again in a while."),
+                ("Constraint", "No agent fulfils its constraint, or those that do have no room."),
+                ("Draining", "An operator withholds the agents that it would fit on."),
+                ("Filtered", "It fits where an offer was declined, and none is made for a while."),
+                ("MaxRunning", "As many tasks of its job are under way as --max-running allows."),
+                ("NeverFits", "No agent is large enough, or only with what others have reserved."),
+                ("NoAgents", "There are no agents."),
+                ("NoFramework", "The batch framework is not connected to the master."),
+                ("OfferPending", "It fits now; an offer has been asked for, or is on its way."),
+                ("Priority", "A role or framework of a higher priority is offered first."),
+                ("Quota", "Its role holds as much as its limit allows."),
+                ("Resources", "What it needs is in use, or is being offered to others."),
+                ("Share", "A role or framework with a lower share is offered first."),
+                ("Unreachable", "The agents that it would fit on do not answer."),
+            ),
+            "There may be several at once: the first is shown by listings, and all of them, with "
+            "the numbers and with what would help, by mesosctl explain.",
+        ),
+    ),
     "states": Topic(
         "STATES",
         "the states of a task and of a job",

@@ -186,7 +186,7 @@ class _Parser:
 
     def _wrong(self, what: str, at: int, hint: str = _HINT) -> UsageError:
         shown = v.shown(self._text.strip())
-        return UsageError(f"constraint {shown}: character {at + 1}: {what}", hint)
+        return UsageError(f"{shown}: character {at + 1}: {what}", hint)
 
     def _next(self) -> tuple[str, str, int]:
         return self._tokens[self._at]

@@ -1,4 +1,4 @@
-"""Durations and sizes as people type them: 7d, 1h30m, 64M."""
+"""Durations, sizes and amounts of resources as people type them: 7d, 1h30m, 64M, 6.2G, 0.5."""
 
 from __future__ import annotations
 
@@ -25,3 +25,16 @@ def size_words(count: int) -> str:
         if count >= length and count % length == 0:
             return f"{count // length}{unit}"
     return f"{count} bytes"
+
+
+def amount_words(name: str, milli: int) -> str:
+    """Thousandths of a resource: `0.5` (CPUs and the like), `6.2G` (memory and disk, in MiB)."""
+    if name not in ("mem", "disk"):
+        whole, rest = divmod(milli, 1000)
+        return f"{whole}.{rest:03}".rstrip("0") if rest else str(whole)
+    count = milli * 1024**2 // 1000
+    for length, unit in _BYTES:
+        if count >= length:
+            # Rounded down: what is not quite as large must not be shown as if it were.
+            return f"{count * 10 // length / 10:g}{unit}"
+    return f"{count} bytes" if count else "0"

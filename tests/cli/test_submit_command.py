@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
 import re as regex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mesosctl.cli.main import run
+from mesosctl.model.explanations import Cause, Explanation
+from mesosctl.model.fit import AgentGroup, Fit, Lack
 from mesosctl.model.jobs import BatchState, JobView, TaskView
 from mesosctl.model.resources import Resources
 from mesosctl.protocol.messages.batch import (
@@ -177,6 +181,26 @@ def test_our_own_failure_while_waiting_is_125(fake_cluster: Any, capsys: Capture
     assert run(["submit", "-W", "--", "true"]) == 125
     assert capsys.readouterr().err == "mesosctl: busy; try later\n"
     assert run(["submit", "--", "true"]) == 3
+
+
+def test_a_dry_run_tells_what_explain_would(fake_cluster: Any, capsys: Capture) -> None:
+    """The lines are data, and on stdout; that nothing was submitted is said beside them."""
+    lack = Lack("mem", 8_192_000, 2_048_000, "a2")
+    fit = Fit(2, (AgentGroup("NeverFits", 2, ("a1", "a2"), (lack,)),))
+    task = TaskView("12.0", "12", 0, "sim", BatchState.PENDING)
+    cause = Cause("NeverFits", "2 agents are too small")
+    told = Explanation(task, (cause,), 3, "never", "-m 2G fits a2", fit=fit)
+    answer = JobAccepted(1, "", 3, cause.text, False, told)
+    fake_cluster.on(SubmitJob, lambda re, message: [replace(answer, re=re)])
+    assert run(["submit", "--dry-run", "--", "true"]) == 1
+    captured = capsys.readouterr()
+    assert "2 agents are too small" in captured.out and "-m 2G fits a2" in captured.out
+    assert "never fits: 0 of 2 agents fit now" in captured.out
+    assert "would submit 3 tasks" in captured.err and "12" not in captured.out
+    assert run(["submit", "--dry-run", "--json", "--", "true"]) == 1
+    found = json.loads(capsys.readouterr().out)["submit"]
+    assert (found["id"], found["fits"], found["verdict"]) == (None, False, "never")
+    assert found["groups"][0]["lacks"][0]["need"] == 8192 * 1024**2
 
 
 def test_a_dry_run_answers_whether_it_fits(fake_cluster: Any, capsys: Capture) -> None:

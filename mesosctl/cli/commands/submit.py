@@ -14,6 +14,7 @@ from mesosctl.cli.group import after_double_dash, cli_command
 from mesosctl.cli.joboptions import JobOptions, job_options
 from mesosctl.cli.jobvalues import PATH
 from mesosctl.cli.options import Globals, json_option, pass_globals
+from mesosctl.cli.output import escaped
 from mesosctl.cli.params import ARRAY, ArraySpec
 
 if TYPE_CHECKING:
@@ -23,6 +24,21 @@ if TYPE_CHECKING:
 
 # What the batch framework says of a dry run that fits; anything else tells why it does not.
 FITS = "an agent that fits is known"
+# What of an explanation is true of a job that does not exist.
+DRY_KEYS = (
+    "verdict",
+    "reason",
+    "causes",
+    "advice",
+    "need",
+    "constraint",
+    "agents",
+    "fit_now",
+    "fit_idle",
+    "groups",
+    "rivals",
+    "quota",
+)
 
 
 def _waits(params: dict[str, Any]) -> bool:
@@ -80,7 +96,9 @@ def _waits(params: dict[str, Any]) -> bool:
 )
 @click.option("--parsable", is_flag=True, help="Print the id alone, also on a terminal.")
 @json_option
-@click.option("--dry-run", is_flag=True, help="Check everything, submit nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Check everything, say whether it fits, submit nothing."
+)
 @pass_globals
 @click.pass_context
 def command(
@@ -172,12 +190,24 @@ def _tell(found: Globals, accepted: JobAccepted, as_json: bool, parsable: bool) 
 
 
 def _tell_dry_run(found: Globals, accepted: JobAccepted, as_json: bool) -> int:
+    from mesosctl.cli.explaining import explanation_row, lines_of
+
+    told = accepted.explanation
     if as_json:
-        content = {"tasks": accepted.tasks, "note": accepted.note, "fits": accepted.fits}
-        found.console.json("submit", {"id": None, **content})
-    else:
-        many = "1 task" if accepted.tasks == 1 else f"{accepted.tasks} tasks"
-        found.console.note(f"would submit {many}; {accepted.note or FITS}; nothing was submitted")
+        content = {"id": None, "tasks": accepted.tasks, "note": accepted.note}
+        content["fits"] = accepted.fits
+        if told is not None:
+            row = explanation_row(told)
+            content |= {key: row[key] for key in row if key in DRY_KEYS}
+        found.console.json("submit", content)
+        return 0 if accepted.fits else 1
+    many = "1 task" if accepted.tasks == 1 else f"{accepted.tasks} tasks"
+    found.console.note(f"would submit {many}; {accepted.note or FITS}; nothing was submitted")
+    if told is not None:
+        for line in lines_of(told):
+            found.console.out(escaped(line))
+        if told.advice:
+            found.console.out(escaped(f"To get it running: {told.advice}"))
     return 0 if accepted.fits else 1
 
 

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import field
 from fnmatch import fnmatchcase
 
+from mesosctl.core.batch.explaining import explain_spec, kinds
 from mesosctl.core.batch.intake import admitted
-from mesosctl.core.batch.placing import Outlook
+from mesosctl.core.batch.outlook import Outlook
 from mesosctl.core.batch.queue import CANCELLED_CODE, Queue
 from mesosctl.core.batch.records import ACTIVE, Job, Kill, Task, new_job
 from mesosctl.core.batch.selectors import (
@@ -31,6 +32,7 @@ from mesosctl.core.machine import Effect, Now
 from mesosctl.errors import PeerError
 from mesosctl.limits import KILL_GRACE_MAX_S
 from mesosctl.model.cluster import Principal
+from mesosctl.model.explanations import Explanation
 from mesosctl.model.ids import is_ident
 from mesosctl.model.jobs import ENDED, BatchState, JobView, TaskView
 from mesosctl.model.records import dataclass
@@ -47,10 +49,12 @@ from mesosctl.protocol.messages.batch import (
     Tasks,
     Watch,
 )
+from mesosctl.protocol.messages.explain import Explained, ExplainTasks
 from mesosctl.protocol.messages.session import Refusal
 
 PAGE_ITEMS_MAX = 5_000
 PAGE_BYTES_MAX = 2 * 1024 * 1024
+EXPLAINED_MAX = 50
 REASON_CHARS_MAX = 500
 HINTS = {
     "not-found": "see `mesosctl jobs -a`",
@@ -93,6 +97,8 @@ class Clients:
                 return self.send(caller.peer, self._list_tasks(caller, message))
             case KillJobs():
                 return self.send(caller.peer, self._kill(caller, message, now))
+            case ExplainTasks():
+                return self.send(caller.peer, self._explain(caller, message))
             case Watch():
                 self._watch(caller, message)
                 return []
@@ -107,15 +113,46 @@ class Clients:
         known = self.queue.requests.get((owner, message.request_id))
         if known is not None and not message.dry_run:
             return JobAccepted(caller.seq, str(known), self.queue.jobs[known].count)
-        spec = admitted(message.job, caller.principal, self.role)
-        job = new_job(self.queue.next_number, spec, owner, message.request_id, now.wall)
+        job = self.drafted(caller, message, now)
         note = self.outlook.agents.misfit(job.cpus_milli, job.mem_milli)
         if message.dry_run:
-            return JobAccepted(caller.seq, "", job.count, note, fits=not note)
+            found = explain_spec(job, self.outlook)
+            if found is None:
+                return JobAccepted(caller.seq, "", job.count, note, fits=not note)
+            text = "" if found.verdict == "now" else found.causes[0].text
+            return JobAccepted(caller.seq, "", job.count, text, found.verdict != "never", found)
         self.queue.add(job)
         self.new_jobs.append(job.number)
         told = note if self.outlook.agents.seen else ""
         return JobAccepted(caller.seq, job.id, job.count, told, fits=not told)
+
+    def drafted(self, caller: Caller, message: SubmitJob, now: Now) -> Job:
+        """The job that a submission would become. Raises PeerError for what is refused."""
+        spec = admitted(message.job, caller.principal, self.role)
+        owner = caller.principal.name
+        return new_job(self.queue.next_number, spec, owner, message.request_id, now.wall)
+
+    # --- explanations -----------------------------------------------------------------------------
+    def waiting_of(self, caller: Caller, message: ExplainTasks) -> list[Job]:
+        """The jobs to be explained that wait, as far as they are told apart."""
+        jobs = [job for job, _ in self._explained(caller, message) if job.pending()]
+        return jobs[:EXPLAINED_MAX]
+
+    def _explained(self, caller: Caller, message: ExplainTasks) -> list[tuple[Job, Positions]]:
+        if not message.selectors:
+            raise PeerError("invalid", "nothing is named to be explained")
+        selection = select(self.queue, caller.principal, message.selectors, ended=False)
+        found = [(self.queue.jobs[number], ranges) for number, ranges in selection.items()]
+        if found and all(job.faded for job, _ in found):
+            raise PeerError("not-found", f"job {found[0][0].id}: {self.queue.faded_text}")
+        return [(job, ranges) for job, ranges in found if not job.faded]
+
+    def _explain(self, caller: Caller, message: ExplainTasks) -> Explained:
+        chosen = self._explained(caller, message)
+        found: list[Explanation] = []
+        for job, ranges in chosen[:EXPLAINED_MAX]:
+            found += kinds(job, ranges, self.outlook)
+        return Explained(caller.seq, tuple(found), max(0, len(chosen) - EXPLAINED_MAX))
 
     # --- listings ---------------------------------------------------------------------------------
     def _listed(

@@ -112,7 +112,7 @@ def _check_identity(spec: JobSpec, principal: Principal, framework_role: str) ->
         try:
             parse_constraint(spec.constraint)
         except UsageError as error:
-            raise PeerError("invalid", error.message) from None
+            raise PeerError("invalid", f"constraint {error.message}") from None
 
 
 def _check_amounts(spec: JobSpec) -> None:

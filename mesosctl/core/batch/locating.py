@@ -11,7 +11,7 @@ from dataclasses import field, replace
 
 from mesosctl.core.batch.clients import Caller
 from mesosctl.core.batch.launch import stream_path
-from mesosctl.core.batch.placing import Outlook
+from mesosctl.core.batch.outlook import Outlook
 from mesosctl.core.batch.queue import Queue
 from mesosctl.core.batch.records import Job
 from mesosctl.core.batch.selectors import each, select

@@ -19,7 +19,8 @@ from mesosctl.core.batch.counter import Counter
 from mesosctl.core.batch.fading import Fading
 from mesosctl.core.batch.keys import KeyAsked
 from mesosctl.core.batch.launch import task_info
-from mesosctl.core.batch.placing import Agents, Outlook, place, refusal_s
+from mesosctl.core.batch.outlook import Outlook
+from mesosctl.core.batch.placing import Agents, place, refusal_s
 from mesosctl.core.batch.queue import Queue
 from mesosctl.core.batch.records import META, META_KEY, Tables
 from mesosctl.core.batch.updates import Outbox, Updates
@@ -59,6 +60,7 @@ from mesosctl.model.cluster import FrameworkInfo
 from mesosctl.model.ids import AgentId, FrameworkId, TaskId
 from mesosctl.model.tasks import Reason
 from mesosctl.protocol.messages.agent import TaskKill
+from mesosctl.protocol.messages.explain import Fits
 from mesosctl.protocol.messages.query import PrincipalIs
 
 LINK = "master"
@@ -221,6 +223,8 @@ class BatchMachine:
                 return self.counter.locator.answered(request, address, key, problem)
             case Answered(message=PrincipalIs(key=key, principal=principal)):
                 return self.counter.key_answered(key, principal, now)
+            case Answered(message=Fits() as fits):
+                return self.counter.fits_answered(fits, now)
             case SubscriptionFailed(code=code, message=text):
                 return self._subscription_failed(code, text, now)
             case StopAsked():
@@ -318,7 +322,7 @@ class BatchMachine:
             sends += self._use_offers(now)
             is_new = bool(self.counter.clients.new_jobs)
             sends += self.wishing.state(self.driver, self.outlook, is_new, now)
-        sends += self._mail()
+        sends += self._mail(now)
         touched = self.queue.take_touched()
         puts = self.queue.puts(touched, self.counter.clients.new_jobs)
         self.fading.note(touched, now)
@@ -358,7 +362,7 @@ class BatchMachine:
                 effects += self.driver.decline(offer_ids, self._filter_s)
         return effects
 
-    def _mail(self) -> list[Effect]:
+    def _mail(self, now: Now) -> list[Effect]:
         acks, kills, logs = self._outbox.acks, self._outbox.kills, self._outbox.logs
         self._outbox.acks, self._outbox.kills, self._outbox.logs = [], [], []
         effects = logs
@@ -368,7 +372,7 @@ class BatchMachine:
         for start in range(0, len(unique), BATCH_ITEMS):
             effects += self.driver.kill(unique[start : start + BATCH_ITEMS])
         if self.driver.is_registered and not self._stopping:
-            effects += self.counter.questions()
+            effects += self.counter.questions(now)
         return effects
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""Which tasks go into which offers, and why a task still waits.
+"""Which tasks go into which offers; what the offers have told of agents.
 
 Rules:
 - Jobs are served in the queue's order; a job that does not fit does not stop those behind it.
@@ -31,8 +31,6 @@ from mesosctl.model.resources import Resources
 from mesosctl.protocol.messages.maintenance import InverseOffer, WithheldAgent
 
 ACCEPT_BYTES_MAX = FRAME_BYTES_MAX_BULK // 2
-# So long after we asked for offers their absence says nothing yet.
-OFFER_PATIENCE_S = 1.0
 
 
 @dataclass(slots=True)
@@ -243,66 +241,3 @@ class Agents:
             f"no agent has offered so much yet: needs {cpus_milli / 1000:g} cpus and"
             f" {mem_milli / 1000:.0f}M, most seen {cpus / 1000:g} cpus and {mem / 1000:.0f}M"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Drained:
-    """Tasks of a job on agents that are emptied, and the earliest deadline, in wall time."""
-
-    tasks: int = 0
-    deadline: float | None = None
-
-    def with_one(self, deadline: float | None) -> Drained:
-        """The same with one task more."""
-        known = [at for at in (self.deadline, deadline) if at is not None]
-        return Drained(self.tasks + 1, min(known, default=None))
-
-
-NOT_DRAINED = Drained()
-
-
-@dataclass(slots=True)
-class Outlook:
-    """What pending tasks wait for, besides themselves."""
-
-    agents: Agents
-    queue: Queue
-    is_registered: bool = False
-    wanted_since: float | None = None
-    now: float = 0.0
-    # Jobs with tasks on agents that are emptied; None: not counted since something changed.
-    drained: dict[int, Drained] | None = None
-
-    def drained_of(self, job: Job) -> Drained:
-        """How many tasks of a job are on agents that are emptied."""
-        if self.drained is None:
-            self.drained = {}
-            for other, task in self.queue.live_tasks() if self.agents.asked_back else ():
-                drain = self.agents.drain_of(task.agent_id)
-                if drain is not None:
-                    known = self.drained.get(other.number, NOT_DRAINED)
-                    self.drained[other.number] = known.with_one(drain.deadline)
-        return self.drained.get(job.number, NOT_DRAINED)
-
-    def reason(self, job: Job, task: Task | None) -> tuple[str, str]:
-        """Why a pending task of this job is pending: a word of the table, and a sentence."""
-        if job.delayed and not (task.position in job.requeued if task else job.ready()):
-            return "Backoff", "its last attempt was in vain; it is tried again soon"
-        if not self.is_registered:
-            return "NoFramework", "the batch framework is not connected to the master"
-        limit = job.spec.max_running
-        if limit is not None and job.active >= limit:
-            return "MaxRunning", f"{limit} tasks of the job are under way"
-        misfit = self.agents.misfit(job.cpus_milli, job.mem_milli)
-        since = self.wanted_since
-        if since is None or self.now - since < OFFER_PATIENCE_S:
-            return "OfferPending", "offers were just asked for"
-        withheld = self.agents.held_back_for(job.cpus_milli, job.mem_milli)
-        if withheld is not None:
-            why = f" ({withheld.reason})" if withheld.reason else ""
-            return "Draining", f"agent {withheld.name} is {withheld.mode}{why}, and no other fits"
-        if not self.agents.seen:
-            return "NoAgents", misfit
-        if misfit:
-            return "Resources", misfit
-        return "Resources", "what it needs is in use, or is offered to others"

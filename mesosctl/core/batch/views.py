@@ -6,7 +6,7 @@ with, present once it has ended. Long commands are cut; the entry of a task is n
 
 from __future__ import annotations
 
-from mesosctl.core.batch.placing import Outlook
+from mesosctl.core.batch.outlook import Outlook
 from mesosctl.core.batch.queue import CANCELLED_CODE
 from mesosctl.core.batch.records import ACTIVE, Job, Task, command_of
 from mesosctl.core.batch.selectors import Positions, each, is_whole

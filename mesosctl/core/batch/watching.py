@@ -8,10 +8,10 @@ items go in several messages; the last of them says whether it is over.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import field
 
-from mesosctl.core.batch.placing import Outlook
+from mesosctl.core.batch.outlook import Outlook
 from mesosctl.core.batch.queue import Place, Queue, Touched
 from mesosctl.core.batch.selectors import Selection, each, is_in
 from mesosctl.core.batch.views import job_view, outcome, task_view
@@ -56,6 +56,10 @@ class Watches:
     def is_watched(self, number: int) -> bool:
         """Whether somebody is told of this job's changes."""
         return number in self._by_job
+
+    def jobs(self) -> Iterable[int]:
+        """The jobs that somebody is told of."""
+        return self._by_job
 
     def may_add(self, peer: str) -> bool:
         """Whether this peer may have one more watch."""

@@ -9,7 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-from mesosctl.core.batch.placing import Outlook
+from mesosctl.core.batch.outlook import Outlook
 from mesosctl.core.batch.queue import Queue
 from mesosctl.core.driver import FrameworkDriver
 from mesosctl.core.machine import Effect, Now

@@ -29,6 +29,7 @@ from mesosctl.core.machine import (
 from mesosctl.core.master import (
     agents,
     draining,
+    fitting,
     frameworks,
     launching,
     maintenance,
@@ -45,9 +46,9 @@ from mesosctl.limits import AGENT_TIMEOUT_S, ALLOCATION_INTERVAL_S, OFFER_TIMEOU
 from mesosctl.model.cluster import Principal
 from mesosctl.model.records import dataclass
 from mesosctl.protocol.messages import agent as agent_messages
+from mesosctl.protocol.messages import explain, query
 from mesosctl.protocol.messages import framework as framework_messages
 from mesosctl.protocol.messages import maintenance as maintenance_messages
-from mesosctl.protocol.messages import query
 from mesosctl.protocol.messages import roles as role_messages
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.session import Bye, Refusal
@@ -74,6 +75,7 @@ DISPATCH: dict[type[Message], tuple[str, Handler]] = {
     agent_messages.KillTasks: ("framework", frameworks.on_kill),
     agent_messages.Acknowledge: ("framework", frameworks.on_acknowledge),
     query.WhoIs: ("framework", queries.on_who_is),
+    explain.HowFits: ("framework", fitting.on_how_fits),
     query.ListAgents: ("any", queries.on_list_agents),
     query.ListFrameworks: ("any", queries.on_list_frameworks),
     query.ListOffers: ("any", queries.on_list_offers),

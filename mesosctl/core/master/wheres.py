@@ -25,7 +25,7 @@ def problem_of(wheres: tuple[Where, ...]) -> str:
             if where.constraint:
                 parse_constraint(where.constraint)
     except UsageError as error:
-        return error.message
+        return f"constraint {error.message}"
     return ""
 
 

@@ -21,6 +21,7 @@ def __getattr__(name: str) -> dict[str, type[Message]]:
     from mesosctl.protocol.messages import (  # noqa: F401
         agent,
         batch,
+        explain,
         framework,
         maintenance,
         query,

@@ -6,6 +6,7 @@ carries `re`, the sequence number of its request.
 
 from __future__ import annotations
 
+from mesosctl.model.explanations import Explanation
 from mesosctl.model.jobs import JobSpec, JobView, TaskView
 from mesosctl.model.records import dataclass
 from mesosctl.protocol.messages.base import Message, message
@@ -26,7 +27,7 @@ class SubmitJob(Message):
 class JobAccepted(Message):
     """The job is on disk. `note` tells what the user should know at once (may be empty).
 
-    `fits`: an agent that its tasks fit on is known.
+    `fits`: an agent that its tasks fit on is known. `explanation`: of a dry run, how they fit.
     """
 
     re: int
@@ -34,6 +35,7 @@ class JobAccepted(Message):
     tasks: int
     note: str = ""
     fits: bool = True
+    explanation: Explanation | None = None
 
 
 @message("list-jobs")

@@ -29,6 +29,7 @@ from mesosctl.core.machine import (
 )
 from mesosctl.limits import FRAME_BYTES_MAX_BULK
 from mesosctl.model.cluster import FrameworkInfo, Offer, Principal
+from mesosctl.model.fit import Fit
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesosctl.model.jobs import JobSpec
 from mesosctl.model.resources import Resources
@@ -38,6 +39,7 @@ from mesosctl.protocol.envelope import Envelope
 from mesosctl.protocol.messages.agent import Acknowledge, StatusUpdates
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.batch import JobAccepted, SubmitJob
+from mesosctl.protocol.messages.explain import Fits, HowFits
 from mesosctl.protocol.messages.framework import (
     Accept,
     Offers,
@@ -73,6 +75,8 @@ class World:
         self.mail: dict[str, list[Message]] = {}
         self.effects: list[Effect] = []
         self.stopped: Stop | None = None
+        # What the master says of every need; None: nothing.
+        self.fits: Fit | None = None
         self.pinged = False
         self.asked_for_all = 0
         self.master_answers = True
@@ -259,6 +263,10 @@ class World:
             self.mail[LINK].remove(asked)
             who = {p.key: p for p in (ALICE, BOB, ROOT)}.get(asked.key)
             self.master(PrincipalIs(1, asked.key, who))
+        for question in [m for m in self.mail.get(LINK, []) if isinstance(m, HowFits)]:
+            self.mail[LINK].remove(question)
+            fits = tuple([self.fits for _ in question.needs]) if self.fits is not None else ()
+            self.master(Fits(1, question.request, fits))
         return self.answers(peer)
 
     def say(self, peer: str, message: Message) -> list[Effect]:

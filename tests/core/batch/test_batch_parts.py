@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesosctl.core.batch.launch import environment, stream_path, task_info
-from mesosctl.core.batch.placing import Agents, Outlook, place
+from mesosctl.core.batch.outlook import Outlook
+from mesosctl.core.batch.placing import Agents, place
 from mesosctl.core.batch.queue import Queue
 from mesosctl.core.batch.records import Job, Size, Task, new_job, task_of, task_record
 from mesosctl.core.batch.spans import Spans, gaps, merged, normal

@@ -1,0 +1,58 @@
+"""Who is offered what becomes free before a framework, and by which rule.
+
+Reads the books of a Ledger and changes nothing that anybody sees: sums that are kept for the next
+allocation are settled now.
+"""
+
+from __future__ import annotations
+
+from mesosctl.allocation.ledger import Ledger
+from mesosctl.allocation.tree import Node
+from mesosctl.model.fit import Footing, Rival
+
+RIVALS_MAX = 5
+
+
+def rivals(ledger: Ledger, framework: str) -> tuple[Rival, ...]:
+    """Those before an active framework, the first ones first, each role or framework once."""
+    ledger.settle_total()
+    ledger.tree.refresh()
+    leaf = ledger.active.get(framework)
+    if leaf is None:
+        return ()
+    found: dict[str, Rival] = {}
+    path = _path(leaf)
+    for other in ledger.tree.leaves():
+        if other is leaf or len(found) == RIVALS_MAX:
+            break
+        # Below the node that both have in common their ways part: these two are compared.
+        pair = next(
+            pair for pair in zip(_path(other), path, strict=False) if pair[0] is not pair[1]
+        )
+        theirs, ours = (_footing(ledger, node) for node in pair)
+        by_priority = pair[0].rank[0] != pair[1].rank[0]
+        found.setdefault(theirs.name, Rival("Priority" if by_priority else "Share", theirs, ours))
+    return tuple(found.values())
+
+
+def _path(leaf: Node) -> list[Node]:
+    nodes: list[Node] = []
+    node: Node | None = leaf
+    while node is not None and node.parent is not None:
+        nodes.append(node)
+        node = node.parent
+    return nodes[::-1]
+
+
+def _footing(ledger: Ledger, node: Node) -> Footing:
+    share = ledger.tree.share
+    by_name = {name: share({name: amount}) for name, amount in node.quantities.items()}
+    dominant = max(by_name, key=lambda name: by_name[name], default="")
+    client = node.client
+    return Footing(
+        node.path.removesuffix("/.") if client is None else node.name,
+        int(1000 * by_name.get(dominant, 0.0)),
+        dominant,
+        node.terms.weight_milli,
+        node.terms.priority if client is None else client.priority,
+    )
