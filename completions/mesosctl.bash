@@ -55,6 +55,8 @@ _mesosctl()
             "quota list") path=quota-list ;;
             "quota set") path=quota-set ;;
             "quota unset") path=quota-unset ;;
+            " reserve") path=reserve ;;
+            " unreserve") path=unreserve ;;
             " config") path=config ;;
             "config show") path=config-show ;;
             "config path") path=config-path ;;
@@ -228,6 +230,8 @@ _mesosctl_kind()
         quota-list\ -o|quota-list\ --output) kind="table wide json jsonl csv name" ;;
         quota-list\ --fields) kind="any" ;;
         quota-set\ --guarantee) kind="any" ;;
+        reserve\ -R|reserve\ --role) kind="any" ;;
+        unreserve\ -R|unreserve\ --role) kind="any" ;;
         config-contexts\ -o|config-contexts\ --output) kind="table wide json jsonl csv name" ;;
         config-contexts\ --fields) kind="any" ;;
         keygen\ --kind) kind="agent framework client operator" ;;
@@ -277,6 +281,8 @@ _mesosctl_options()
         quota-list) echo "-o --output --json --fields" ;;
         quota-set) echo "--guarantee --force --json" ;;
         quota-unset) echo "--json" ;;
+        reserve) echo "-R --role --json" ;;
+        unreserve) echo "-R --role --json" ;;
         config-show) echo "--sources --json" ;;
         config-contexts) echo "-o --output --json --fields" ;;
         keygen) echo "--kind --users --roles --dir --work-dir" ;;
@@ -290,7 +296,7 @@ _mesosctl_options()
 _mesosctl_words()
 {
     case $1 in
-        "") echo "master agent framework local submit run jobs tasks status explain logs wait kill agents drain undrain deactivate gone frameworks offers roles role quota config keygen simulate completion help version" ;;
+        "") echo "master agent framework local submit run jobs tasks status explain logs wait kill agents drain undrain deactivate gone frameworks offers roles role quota reserve unreserve config keygen simulate completion help version" ;;
         master) echo "any" ;;
         agent) echo "any" ;;
         framework) echo "any" ;;
@@ -318,6 +324,8 @@ _mesosctl_words()
         quota-list) echo "any" ;;
         quota-set) echo "any" ;;
         quota-unset) echo "any" ;;
+        reserve) echo "any" ;;
+        unreserve) echo "any" ;;
         config) echo "show path get set use contexts check" ;;
         config-show) echo "any" ;;
         config-path) echo "any" ;;
@@ -329,7 +337,7 @@ _mesosctl_words()
         keygen) echo "any" ;;
         simulate) echo "FILE" ;;
         completion) echo "bash zsh fish" ;;
-        help) echo "master agent framework local submit run jobs tasks status explain logs wait kill agents drain undrain deactivate gone frameworks offers roles role quota config keygen simulate completion help version values reasons states exit-codes environment files" ;;
+        help) echo "master agent framework local submit run jobs tasks status explain logs wait kill agents drain undrain deactivate gone frameworks offers roles role quota reserve unreserve config keygen simulate completion help version values reasons states exit-codes environment files" ;;
         version) echo "any" ;;
     esac
 }

@@ -158,6 +158,8 @@ WEIGHT_MILLI_MAX = 1_000_000_000
 PRIORITY_MAX = 1_000_000
 # Resource names that one quota may bound.
 QUOTA_NAMES_MAX = 100
+# Pairs of roles between which resources of one agent were moved by reservations.
+RESERVATIONS_MAX = 1_000
 # How long a master that was started anew waits for agents before it trusts its count of what roles
 # with a limit hold (Mesos: allocator_recovery_timeout).
 LIMITS_WAIT_S = 600.0

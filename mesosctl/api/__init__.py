@@ -12,6 +12,7 @@ from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import Command, StatusUpdate, TaskInfo, TaskState
 from mesosctl.protocol.messages.agent import TaskKill
+from mesosctl.protocol.messages.framework import Operation, OperationResult
 from mesosctl.protocol.messages.maintenance import InverseOffer
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "InverseOffer",
     "Offer",
     "OfferId",
+    "Operation",
+    "OperationResult",
     "Resources",
     "Scheduler",
     "StatusUpdate",

@@ -23,6 +23,7 @@ from mesosctl.core.driver import (
     InverseOffersRescinded,
     OffersArrived,
     OffersRescinded,
+    OperationsDone,
     Registered,
     StatusArrived,
     StopAsked,
@@ -45,6 +46,7 @@ from mesosctl.model.constraints import Where
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesosctl.model.tasks import StatusUpdate, TaskInfo
 from mesosctl.protocol.messages.agent import TaskKill
+from mesosctl.protocol.messages.framework import Operation, OperationResult
 from mesosctl.protocol.messages.maintenance import InverseOffer
 from mesosctl.runtime.ids import new_id
 from mesosctl.runtime.loop import Loop
@@ -75,6 +77,12 @@ class Scheduler:
 
     def status(self, driver: Driver, update: StatusUpdate) -> None:
         """A task took a step; it is acknowledged when this returns."""
+
+    def operated(self, driver: Driver, results: Sequence[OperationResult]) -> None:
+        """What became of operations; not told again if the connection is lost before it is heard.
+
+        Offers show what is reserved, whatever was heard.
+        """
 
     def agent_moved(self, driver: Driver, agent_id: AgentId, name: str, state: str) -> None:
         """An agent that runs our tasks became `unreachable`, `registered` or `gone`.
@@ -159,10 +167,15 @@ class Driver:
         offers: Sequence[Offer],
         tasks: Sequence[TaskInfo],
         refuse_s: float = REFUSE_S,
+        operations: Sequence[Operation] = (),
     ) -> None:
-        """Launch tasks on offers of one agent; the rest is refused for `refuse_s` seconds."""
+        """Launch tasks on offers of one agent; the rest is refused for `refuse_s` seconds.
+
+        `operations` go first: they reserve what is offered for the framework's role or for one
+        below it, or give it back. What became of them is told to `Scheduler.operated`.
+        """
         ids = [offer.offer_id for offer in offers]
-        self._machine.do(self._machine.driver.accept(ids, tasks, refuse_s))
+        self._machine.do(self._machine.driver.accept(ids, tasks, refuse_s, operations))
 
     def decline(self, offers: Sequence[Offer], refuse_s: float = REFUSE_S) -> None:
         """Give offers back; what they hold is not offered again for `refuse_s` seconds."""
@@ -274,6 +287,8 @@ class _Machine:
                 self.do(self.driver.acknowledge(updates))
             case AgentMoved(agent_id=agent_id, name=name, state=state):
                 scheduler.agent_moved(owner, agent_id, name, state)
+            case OperationsDone(results=results):
+                scheduler.operated(owner, results)
             case InverseOffersArrived(offers=asked):
                 scheduler.inverse_offers(owner, asked)
             case InverseOffersRescinded(inverse_offer_ids=void):

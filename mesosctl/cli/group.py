@@ -59,6 +59,8 @@ COMMANDS: dict[str, Entry] = {
     "roles": Entry("List roles: weights and shares.", "cluster"),
     "role": Entry("Set weights and priorities of roles.", "cluster"),
     "quota": Entry("Show and set limits and guarantees of roles.", "cluster"),
+    "reserve": Entry("Keep resources of agents for a role.", "cluster"),
+    "unreserve": Entry("Give back what is reserved to a role.", "cluster"),
     "config": Entry("Show and change the configuration.", "tools"),
     "keygen": Entry("Make a key file for an agent, framework, user or operator.", "tools"),
     "simulate": Entry("Run a scenario in virtual time: what would happen if.", "tools"),

@@ -103,10 +103,22 @@ def tell(found: Globals, views: list[AgentView], as_json: bool, what: str) -> No
 
     `what` is put behind the state; {tasks} in it is how many run there.
     """
+    lines = []
+    for view in views:
+        count = "1 task" if view.tasks == 1 else f"{view.tasks} tasks"
+        lines.append(f"{view.agent.name}: {view.state}; {what.format(tasks=count)}")
+    _tell(found, views, as_json, lines)
+
+
+def tell_totals(found: Globals, views: list[AgentView], as_json: bool) -> None:
+    """Say what agents have now, with what is reserved of it."""
+    _tell(found, views, as_json, [f"{view.agent.name}: {view.agent.total}" for view in views])
+
+
+def _tell(found: Globals, views: list[AgentView], as_json: bool, lines: list[str]) -> None:
     if as_json:
         listing = Listing("agents", AGENT_COLUMNS, [agent_row(view) for view in views])
         found.console.json("agents", listing.items())
         return
-    for view in views:
-        count = "1 task" if view.tasks == 1 else f"{view.tasks} tasks"
-        found.console.note(f"{view.agent.name}: {view.state}; {what.format(tasks=count)}")
+    for line in lines:
+        found.console.note(line)

@@ -9,6 +9,7 @@ from mesosctl.cli.output import Column
 from mesosctl.cli.params import Parsed
 from mesosctl.errors import UsageError
 from mesosctl.limits import WEIGHT_MILLI_MAX
+from mesosctl.model.resources import Resources
 from mesosctl.model.values import entries, format_value, key_order, parse_scalar
 
 if TYPE_CHECKING:
@@ -85,3 +86,4 @@ def parse_amounts(text: str) -> dict[str, int]:
 
 
 AMOUNTS = Parsed("RESOURCES", parse_amounts)
+RESOURCES = Parsed("RESOURCES", Resources.parse)

@@ -32,6 +32,9 @@ from mesosctl.protocol.messages.framework import (
     Decline,
     FrameworkError,
     Offers,
+    Operation,
+    OperationResult,
+    OperationsAnswered,
     Reconcile,
     Rescind,
     Revive,
@@ -90,6 +93,13 @@ class StatusArrived(DriverEvent):
     """Steps in the lives of tasks. Those with a uuid want to be acknowledged once durable."""
 
     updates: tuple[StatusUpdate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OperationsDone(DriverEvent):
+    """What became of the operations of an acceptance, each told once and not again."""
+
+    results: tuple[OperationResult, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +267,8 @@ class FrameworkDriver:
                 return [OffersRescinded(offer_ids)]
             case StatusUpdates(updates=updates):
                 return [StatusArrived(updates)]
+            case OperationsAnswered(results=results):
+                return [OperationsDone(results)]
             case AgentChanged(agent_id=agent_id, name=name, state=state):
                 return [AgentMoved(agent_id, name, state)]
             case AgentsWithheld(agents=agents):
@@ -295,13 +307,18 @@ class FrameworkDriver:
 
     # --- what a scheduler asks for ----------------------------------------------------------------
     def accept(
-        self, offer_ids: Sequence[OfferId], tasks: Sequence[TaskInfo], refuse_s: float = REFUSE_S
+        self,
+        offer_ids: Sequence[OfferId],
+        tasks: Sequence[TaskInfo],
+        refuse_s: float = REFUSE_S,
+        operations: Sequence[Operation] = (),
     ) -> list[Effect]:
-        """Launch tasks on offers of one agent; what is left over is refused for `refuse_s`."""
+        """Do operations, launch tasks on offers of one agent; refuse the rest for `refuse_s`."""
         # Offers that became void meanwhile are named all the same: the master answers every task of
         # such an acceptance with DROPPED, which is the one way in which a launch is taken back.
         self._take(offer_ids)
-        return self._session.send(Accept(tuple(offer_ids), tuple(tasks), refuse_s))
+        message = Accept(tuple(offer_ids), tuple(tasks), refuse_s, tuple(operations))
+        return self._session.send(message)
 
     def decline(self, offer_ids: Sequence[OfferId], refuse_s: float = REFUSE_S) -> list[Effect]:
         """Give offers back; nothing contained in them is offered again for `refuse_s` seconds."""

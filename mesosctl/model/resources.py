@@ -102,6 +102,11 @@ class Resources:
         return cls._make({key: value for key, value in values.items() if value})
 
     @classmethod
+    def of_values(cls, values: Mapping[str, Value]) -> Resources:
+        """A bag of values that came out of other bags, under keys that are right."""
+        return cls._make({key: value for key, value in values.items() if value})
+
+    @classmethod
     def from_wire(cls, wire: object) -> Resources:
         """Check and read `{"cpus": 4000, "ports": [[31000, 32000]], "zones": ["a", "b"]}`.
 

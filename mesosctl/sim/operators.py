@@ -2,7 +2,8 @@
 
 Rules: their chance is their own, so that what they do changes nothing else that a seed draws, and
 only some seeds have any. They say `gone` of hosts alone that were switched off. Healing ends with
-every agent in use and no quota. What they decided is on the master's disk, and believed from there.
+every agent in use, no quota, nothing reserved. What they decided is on the master's disk, and is
+believed from there.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mesosctl.core.machine import Effect, Event, Put, Received, Send
+from mesosctl.core.master.registry import AgentEntry, Mode
 from mesosctl.errors import require
+from mesosctl.model.reservations import renamed
+from mesosctl.model.resources import Resources
 from mesosctl.protocol.envelope import Envelope
 from mesosctl.protocol.messages.agent import LaunchTasks
 from mesosctl.protocol.messages.base import Message
@@ -20,12 +24,16 @@ from mesosctl.protocol.messages.maintenance import (
     DeactivateAgents,
     DeclareGone,
     DrainAgents,
+    Reserve,
     UndrainAgents,
+    Unreserve,
 )
 from mesosctl.protocol.messages.roles import Quota, SetQuotas, SetRoles
+from mesosctl.protocol.schema import from_plain
 
 if TYPE_CHECKING:
     from mesosctl.sim.cluster import Cluster
+    from mesosctl.sim.disk import Row
     from mesosctl.sim.node import Node
 
 SHARE = 0.25
@@ -72,6 +80,8 @@ class Operators:
             self._gone,
             self._role,
             self._quota,
+            self._reserve,
+            self._unreserve,
         )
         self._chance.choice(deeds)(self._chance.randrange(len(self._cluster.agents)))
         self._later()
@@ -105,6 +115,28 @@ class Operators:
         wanted = Quota("*", limit), Quota("other", {}, kept)
         self._say("quota", SetQuotas(self._id(), wanted, force=self._chance.random() < 0.7))
 
+    def _reserve(self, number: int) -> None:
+        """Of nobody, or refined; for a role that never uses it."""
+        name, size = self._cluster.agents[number].name, self._chance.choice(["1", "2.5"])
+        source, role = self._chance.choice([("", "other"), ("(other)", "other/sub")])
+        wanted = Resources.parse(f"cpus{source}:{size}")
+        self._say("reserve", Reserve(self._id(), (name,), role, wanted))
+
+    def _unreserve(self, number: int) -> None:
+        name, role = self._cluster.agents[number].name, self._chance.choice(["other", "other/sub"])
+        self._say("unreserve", Unreserve(self._id(), (name,), role, Resources.scalars(cpus=1)))
+
+    def _give_back(self, agent_id: str, row: Row) -> bool:
+        """Have the latest reservation of an agent given back; whether there is any."""
+        entry = from_plain(AgentEntry, dict(row))
+        # The deepest first: what was refined goes back before what it was refined from.
+        known = sorted(entry.reserved, key=lambda one: one.role.count("/"))
+        if not known or entry.mode is Mode.GONE:
+            return False
+        wanted = renamed(known[-1].resources, "")
+        self._say("unreserve", Unreserve(self._id(), (agent_id,), known[-1].role, wanted))
+        return True
+
     def _id(self) -> str:
         self._asked += 1
         return f"{self._asked:016x}"
@@ -116,7 +148,7 @@ class Operators:
         self._cluster.master.take(Received(f"operator-{self._asked}", self._key, envelope))
 
     def heal(self) -> None:
-        """Bring every agent back into use and end every quota, again and again until it is so."""
+        """Bring every agent back into use, end quotas and reservations, until all of it is done."""
         bounded = [
             role
             for role, row in self._cluster.master.tables().get("roles", {}).items()
@@ -128,7 +160,8 @@ class Operators:
         held = tuple([agent_id for agent_id, row in rows.items() if row.get("mode") in WITHHELD])
         if held:
             self._say("undrain", UndrainAgents(self._id(), held))
-        if held or bounded:
+        given_back = [self._give_back(agent_id, row) for agent_id, row in rows.items()]
+        if held or bounded or any(given_back):
             self._world.later(LOOK_S, self.heal)
 
     # --- as a judge -------------------------------------------------------------------------------

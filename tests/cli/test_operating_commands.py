@@ -19,7 +19,9 @@ from mesosctl.protocol.messages.maintenance import (
     DeactivateAgents,
     DeclareGone,
     DrainAgents,
+    Reserve,
     UndrainAgents,
+    Unreserve,
 )
 from mesosctl.protocol.messages.query import Agents, AgentView, ListAgents
 from mesosctl.protocol.messages.session import Refusal
@@ -247,3 +249,21 @@ def test_bad_words_of_drain_are_one_line(capsys: Capture, words: list[str], says
     assert run(words) == 2
     err = capsys.readouterr().err
     assert says in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("command", "kind"), [("reserve", Reserve), ("unreserve", Unreserve)])
+def test_reservations_of_many_agents_are_one_request(
+    fake_cluster: Any, capsys: Capture, command: str, kind: Any
+) -> None:
+    """And the answer says what the agents have now."""
+    answers(fake_cluster, kind, view("n1", "registered"))
+    assert run([command, "n1", "n2", "cpus:2;mem:1G", "--role", "eng"]) == 0
+    [sent] = fake_cluster.heard(kind)
+    assert (sent.agents, sent.role, str(sent.resources)) == (("n1", "n2"), "eng", "cpus:2;mem:1024")
+    assert sent.request_id
+    assert capsys.readouterr().err == "n1: cpus:4;mem:4096\n"
+    assert run([command, "n1", "cpus", "--role", "eng"]) == 2
+    assert "has no value" in capsys.readouterr().err
+    assert run([command, "n1", "cpus:1"]) == 2
+    assert "--role" in capsys.readouterr().err
+    assert len(fake_cluster.heard(kind)) == 1

@@ -22,6 +22,7 @@ from mesosctl.core.agent.records import (
 from mesosctl.core.agent.tasks import Tasks
 from mesosctl.core.machine import Delete, Effect
 from mesosctl.model.cluster import AgentInfo
+from mesosctl.model.reservations import renamed
 from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import TERMINAL
 
@@ -61,7 +62,8 @@ def misfit(records: AgentRecords, info: AgentInfo, origin: Origin) -> str:
             for entry in live
         }.values()
     )
-    if not info.total.contains(held):
+    # Roles aside: which part of the host is reserved to whom is for the master to know.
+    if not renamed(info.total, "").contains(renamed(held, "")):
         changes.append(f"its tasks hold {held}, of {info.total} from now on")
     for name in sorted(meta.attributes):
         now = info.attributes.get(name)

@@ -27,6 +27,7 @@ from mesosctl.model.cluster import Offer
 from mesosctl.model.constraints import Place, parse_constraint, place_of
 from mesosctl.model.ids import AgentId, OfferId
 from mesosctl.model.records import dataclass
+from mesosctl.model.reservations import renamed
 from mesosctl.model.resources import Resources
 from mesosctl.protocol.messages.maintenance import InverseOffer, WithheldAgent
 
@@ -77,11 +78,12 @@ class Slot:
 
 
 def slot_of(offer: Offer) -> Slot:
-    """What of an offer anybody may use: the unreserved part of it."""
-    held = dict(offer.resources.items())
+    """What is offered, whether it is reserved to our role or not: the master serves both."""
+    plain = offer.resources if offer.resources.is_plain() else renamed(offer.resources, "")
+    held = dict(plain.items())
     cpus, mem = held.get("cpus", 0), held.get("mem", 0)
     cpus, mem = (amount if isinstance(amount, int) else 0 for amount in (cpus, mem))
-    return Slot(offer, cpus, mem, offer.resources)
+    return Slot(offer, cpus, mem, plain)
 
 
 def place(queue: Queue, offers: Iterable[Offer], mono: float) -> list[Slot]:

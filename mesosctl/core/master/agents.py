@@ -11,11 +11,13 @@ from mesosctl.core.master.maintenance import finish_gone, gone_refusal
 from mesosctl.core.master.offering import rescind
 from mesosctl.core.master.pruning import forget_surplus
 from mesosctl.core.master.registry import AgentEntry, Mode
+from mesosctl.core.master.reserving import held_by
 from mesosctl.core.master.state import AgentRecord, MasterState, TaskRecord, is_late
 from mesosctl.core.master.unreachable import left, returned
 from mesosctl.limits import HEARTBEAT_S
 from mesosctl.model.cluster import FrameworkInfo
 from mesosctl.model.ids import AgentId, FrameworkId
+from mesosctl.model.reservations import applied
 from mesosctl.model.tasks import TERMINAL, Reason, StatusUpdate, TaskState
 from mesosctl.protocol.messages.agent import (
     Ack,
@@ -62,14 +64,16 @@ def on_register(state: MasterState, peer: str, message: RegisterAgent, now: Now)
     if entry != known:
         state.registry[agent_id] = entry
         effects += [registry.put(agent_id, entry), *forget_surplus(state)]
-    info = replace(message.agent, agent_id=agent_id)
+    own = message.agent.total
+    total = applied(own, entry.reserved, held_by(message.tasks)) if entry.reserved else own
+    info = replace(message.agent, agent_id=agent_id, total=total)
     if agent is None:
-        agent = state.agents[agent_id] = AgentRecord(info, key)
+        agent = state.agents[agent_id] = AgentRecord(info, key, own)
     elif agent.peer:
         state.agent_of_peer.pop(agent.peer, None)
         effects += state.sessions.reset(agent.peer, "replaced")
     effects += rescind(state, list(agent.offers))
-    agent.info, agent.peer, agent.registered_wall = info, peer, now.wall
+    agent.info, agent.own, agent.peer, agent.registered_wall = info, own, peer, now.wall
     agent.incarnation = incarnation
     state.agent_of_peer[peer] = agent_id
     state.filters.drop_agent(agent_id)

@@ -1,4 +1,4 @@
-"""Acceptance: offers become tasks, or a reason why not, task by task.
+"""Acceptance: offers become tasks, or a reason why not, task by task; operations go first.
 
 Rules: the named offers are used up whatever follows. A task that is not valid gets ERROR, one that
 only came too late gets DROPPED; the others go on. What is left over is refused for `refuse_s`. Of a
@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mesosctl.core.machine import Effect, Now
+from mesosctl.core.master import reserving
 from mesosctl.core.master.offering import refuse, take_back
 from mesosctl.core.master.state import FrameworkRecord, MasterState, TaskRecord
 from mesosctl.limits import KILL_GRACE_MAX_S, LEASE_MAX_S, LEASE_MIN_S
@@ -21,7 +22,7 @@ from mesosctl.protocol.messages.framework import Accept, Decline
 
 
 def on_accept(state: MasterState, peer: str, message: Accept, now: Now) -> list[Effect]:
-    """Launch what the offers carry."""
+    """Do the operations with what is offered, then launch what it carries."""
     framework = state.frameworks[state.framework_of_peer[peer]]
     framework.silent_s = 0.0
     offers, problem = _take_offers(state, framework, message)
@@ -30,27 +31,60 @@ def on_accept(state: MasterState, peer: str, message: Accept, now: Now) -> list[
             _verdict(framework, task, TaskState.DROPPED, Reason.INVALID_OFFERS, problem, now)
             for task in message.tasks
         ]
-        return state.send(peer, StatusUpdates(tuple(updates))) if updates else []
+        effects = reserving.refuse_all(state, framework, message.operations, problem)
+        return effects + (state.send(peer, StatusUpdates(tuple(updates))) if updates else [])
     remaining = Resources()
     for offer in offers:
         remaining = remaining + offer.resources
+    effects = []
+    if message.operations:
+        remaining, effects = reserving.operate(
+            state, framework, offers[0], message.operations, remaining
+        )
+    launched, refused, remaining = _launch(state, framework, offers[0], message, remaining, now)
+    if offers:
+        refuse(state, offers[0], remaining, message.refuse_s, now)
+    if launched:
+        agent_peer = state.agents[launched[0].agent_id].peer
+        effects += state.send(agent_peer, LaunchTasks(framework.info, tuple(launched)))
+    if refused:
+        effects += state.send(peer, StatusUpdates(tuple(refused)))
+    return effects
+
+
+def _launch(
+    state: MasterState,
+    framework: FrameworkRecord,
+    offer: Offer,
+    message: Accept,
+    remaining: Resources,
+    now: Now,
+) -> tuple[list[TaskInfo], list[StatusUpdate], Resources]:
+    """Charge what can be launched; that, the verdicts on the others, and what is left."""
     launched: list[TaskInfo] = []
-    lanes: dict[str, Resources] = {}
+    lanes: dict[str, tuple[Resources, Resources]] = {}
     refused: list[StatusUpdate] = []
+    size = framework.task_size
     for asked in message.tasks:
         # A command without a user runs as the framework's; from here on it is always written out.
         task = asked
         if not task.command.user:
             task = replace(task, command=replace(task.command, user=framework.info.user))
-        room = lanes.get(task.lane, remaining) if task.lane else remaining
-        reason, problem = _problem(framework, task, offers[0], room, task.lane in lanes)
+        follows = bool(task.lane) and task.lane in lanes
+        room = lanes[task.lane][1] if follows else remaining
+        if follows and asked.resources == lanes[task.lane][0]:
+            task = replace(task, resources=room)
+        elif not room.is_plain():
+            # Plain amounts are served from what is reserved first, which others could not use.
+            task = replace(task, resources=room.take(asked.resources) or asked.resources)
+        reason, problem = _problem(framework, task, offer, room, follows)
         if problem:
             refused.append(_verdict(framework, task, TaskState.ERROR, reason, problem, now))
             continue
-        if task.lane not in lanes:
+        if not follows:
             remaining = remaining - task.resources
         if task.lane:
-            lanes[task.lane] = task.resources
+            lanes[task.lane] = asked.resources, task.resources
         state.add_task(
             TaskRecord(
                 task.task_id,
@@ -63,21 +97,12 @@ def on_accept(state: MasterState, peer: str, message: Accept, now: Now) -> list[
             )
         )
         launched.append(task)
-    if launched and not framework.states_demand:
+        size = asked.resources
+    if launched and not framework.states_demand and size != framework.task_size:
         # Without it several endless frameworks would throw whole agents to and fro.
-        size = launched[-1].resources
-        if size != framework.task_size:
-            framework.task_size = size
-            state.show_framework(framework)
-    if offers:
-        refuse(state, offers[0], remaining, message.refuse_s, now)
-    effects: list[Effect] = []
-    if launched:
-        agent_peer = state.agents[launched[0].agent_id].peer
-        effects += state.send(agent_peer, LaunchTasks(framework.info, tuple(launched)))
-    if refused:
-        effects += state.send(peer, StatusUpdates(tuple(refused)))
-    return effects
+        framework.task_size = size
+        state.show_framework(framework)
+    return launched, refused, remaining
 
 
 def on_decline(state: MasterState, peer: str, message: Decline, now: Now) -> list[Effect]:

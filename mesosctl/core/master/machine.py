@@ -36,6 +36,7 @@ from mesosctl.core.master import (
     offering,
     queries,
     quotas,
+    reserving,
     roles,
     unreachable,
 )
@@ -88,6 +89,8 @@ DISPATCH: dict[type[Message], tuple[str, Handler]] = {
     maintenance_messages.DeactivateAgents: ("operator", maintenance.on_deactivate),
     maintenance_messages.UndrainAgents: ("operator", maintenance.on_undrain),
     maintenance_messages.DeclareGone: ("operator", maintenance.on_gone),
+    maintenance_messages.Reserve: ("operator", reserving.on_reserve),
+    maintenance_messages.Unreserve: ("operator", reserving.on_unreserve),
     role_messages.SetRoles: ("operator", roles.on_set_roles),
     role_messages.SetQuotas: ("operator", quotas.on_set_quotas),
 }

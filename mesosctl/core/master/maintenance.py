@@ -93,7 +93,7 @@ def _change(
     try:
         if not request:
             raise PeerError("invalid", "a request of an operator needs an id of its own")
-        agent_ids = _resolve(state, words, wanted.mode)
+        agent_ids = resolve(state, words, wanted.mode)
     except PeerError as error:
         return state.send(peer, Refusal(re, error.code, str(error)[:500], "see `mesosctl agents`"))
     principal = state.principal(peer)
@@ -103,7 +103,15 @@ def _change(
         known = state.registry[agent_id]
         if known.request == request or (known.mode is wanted.mode and not _is_news(known, wanted)):
             continue
-        entry = replace(wanted, key=known.key, name=known.name, since=now.wall, request=request)
+        entry = replace(
+            known,
+            mode=wanted.mode,
+            reason=wanted.reason,
+            deadline_s=wanted.deadline_s,
+            deadline=wanted.deadline,
+            since=now.wall,
+            request=request,
+        )
         state.registry[agent_id] = entry
         effects.append(registry.put(agent_id, entry))
         effects.append(Log("info", _told(agent_id, entry, by)))
@@ -146,7 +154,7 @@ def _carry_out(state: MasterState, agent_id: AgentId, entry: AgentEntry, now: No
 
 
 # --- names ----------------------------------------------------------------------------------------
-def _resolve(state: MasterState, words: tuple[str, ...], mode: Mode) -> list[AgentId]:
+def resolve(state: MasterState, words: tuple[str, ...], mode: Mode) -> list[AgentId]:
     """The ids that these words mean. Raises PeerError with the code and text of the refusal."""
     if not words:
         raise PeerError("invalid", "no agent is named")

@@ -20,6 +20,7 @@ from mesosctl.core.machine import Put
 from mesosctl.errors import StorageFailed
 from mesosctl.model.ids import AgentId
 from mesosctl.model.records import dataclass
+from mesosctl.model.reservations import Reservation
 from mesosctl.protocol.schema import from_plain, to_plain
 
 AGENTS, ROLES = "agents", "roles"
@@ -40,7 +41,8 @@ class Mode(StrEnum):
 class AgentEntry:
     """One agent. `since` is wall time; `request` is the request that set the mode.
 
-    `deadline_s`: how long a drain gave its tasks, `deadline`: until when, in wall time.
+    `deadline_s`: how long a drain gave its tasks, `deadline`: until when, in wall time. `reserved`
+    is what operators and frameworks keep of it for roles, by the request `reserved_by` at last.
     """
 
     key: str
@@ -51,6 +53,8 @@ class AgentEntry:
     request: str = ""
     deadline_s: float | None = None
     deadline: float | None = None
+    reserved: tuple[Reservation, ...] = ()
+    reserved_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

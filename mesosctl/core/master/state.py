@@ -99,10 +99,14 @@ class TaskRecord:
 
 @dataclass(slots=True)
 class AgentRecord:
-    """An agent that registered with this master."""
+    """An agent that registered with this master.
+
+    `info.total` is what it has with its reservations, `own` what it told that it has by itself.
+    """
 
     info: AgentInfo
     key: str
+    own: Resources
     peer: str = ""
     registered_wall: float = 0.0
     away_since: float | None = None

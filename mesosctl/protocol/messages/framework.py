@@ -6,6 +6,7 @@ from mesosctl.model.cluster import Demand, FrameworkInfo, Offer
 from mesosctl.model.constraints import Where
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesosctl.model.records import dataclass
+from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import TaskInfo
 from mesosctl.protocol.messages.base import Message, message
 
@@ -29,14 +30,32 @@ class Subscribe(Message):
     where: tuple[Where, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Something to be done with offered resources. `kind`: reserve or unreserve.
+
+    To reserve: `resources` under the keys where they are, for `role`. To unreserve: plain names, of
+    what is reserved to `role`.
+    """
+
+    operation_id: str
+    kind: str
+    role: str
+    resources: Resources
+
+
 @message("accept")
 @dataclass(frozen=True, slots=True)
 class Accept(Message):
-    """Use offers of one agent for tasks; what is left over is declined for `refuse_s` seconds."""
+    """Use offers of one agent for tasks; what is left over is declined for `refuse_s` seconds.
+
+    `operations` are done first, in their order: tasks may use what they made.
+    """
 
     offer_ids: tuple[OfferId, ...]
     tasks: tuple[TaskInfo, ...]
     refuse_s: float
+    operations: tuple[Operation, ...] = ()
 
 
 @message("decline")
@@ -127,6 +146,22 @@ class Rescind(Message):
     """These offers are void."""
 
     offer_ids: tuple[OfferId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OperationResult:
+    """What became of an operation. `problem`: empty when it was done, and is kept by the master."""
+
+    operation_id: str
+    problem: str = ""
+
+
+@message("operations-answered")
+@dataclass(frozen=True, slots=True)
+class OperationsAnswered(Message):
+    """Answer to the operations of an Accept, each of them once."""
+
+    results: tuple[OperationResult, ...]
 
 
 @message("agent-changed")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from mesosctl.model.ids import AgentId, OfferId
 from mesosctl.model.records import dataclass
+from mesosctl.model.resources import Resources
 from mesosctl.protocol.messages.base import Message, message
 
 
@@ -54,6 +55,31 @@ class DeclareGone(Message):
     request_id: str
     agents: tuple[str, ...]
     reason: str = ""
+
+
+@message("reserve")
+@dataclass(frozen=True, slots=True)
+class Reserve(Message):
+    """Keep resources of each of these agents for a role and those below it.
+
+    They are named under the keys where they are: `cpus` of nobody, `cpus(eng)` for eng/backend.
+    """
+
+    request_id: str
+    agents: tuple[str, ...]
+    role: str
+    resources: Resources
+
+
+@message("unreserve")
+@dataclass(frozen=True, slots=True)
+class Unreserve(Message):
+    """Give back what was reserved to this very role, by plain names: to where it was before."""
+
+    request_id: str
+    agents: tuple[str, ...]
+    role: str
+    resources: Resources
 
 
 # --- framework -> master --------------------------------------------------------------------------
