@@ -146,6 +146,7 @@ class Spawner:
         self._unreaped: int | None = None
         self._poll = select.poll()
         self._poll.register(self._signals, select.POLLIN)
+        self._interest = 0
 
     def begin(self) -> None:
         """Give one thread the loop."""
@@ -168,7 +169,9 @@ class Spawner:
         while True:
             room = len(channel.orders) < PENDING_ORDERS_LIMIT
             interest = (select.POLLIN if room else 0) | (0 if channel.clear else select.POLLOUT)
-            self._poll.register(self._stream, interest)
+            if interest != self._interest:
+                self._poll.register(self._stream, interest)
+                self._interest = interest
             busy = channel.clear and (bool(channel.orders) or self._deaths_wait)
             ready = dict(self._poll.poll(0 if busy else None))
             if self._signals in ready:

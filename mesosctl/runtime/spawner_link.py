@@ -230,9 +230,11 @@ class SpawnerLink:
                 self._unsent = self._unsent[self._stream.send(self._unsent) :]
             while self._has_sendable() and not self._unsent:
                 pending = self._waiting[0]
-                fds = [] if pending.stdin_fd is None else [pending.stdin_fd]
                 pending.sent_boottime_s = time.clock_gettime(time.CLOCK_BOOTTIME)
-                sent = socket.send_fds(self._stream, [pending.frame], fds)
+                if pending.stdin_fd is None:
+                    sent = self._stream.send(pending.frame)
+                else:
+                    sent = socket.send_fds(self._stream, [pending.frame], [pending.stdin_fd])
                 self._unsent = pending.frame[sent:]
                 self._sent.append(self._waiting.popleft())
         except (BlockingIOError, BrokenPipeError, ConnectionResetError):

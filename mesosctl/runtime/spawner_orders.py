@@ -141,7 +141,8 @@ def encode(order: SpawnOrder) -> bytes:
     if order.join and not order.home:
         raise ValueError(f"order {order.id} has no cgroups to come back to")
     fields = {name: getattr(order, name) for name in SpawnOrder.__slots__}
-    body = json.dumps({"op": "spawn", **fields, "env": dict(order.env)}).encode("ascii")
+    fields["env"] = dict(order.env)
+    body = json.dumps(fields).encode("ascii")
     if len(body) > FRAME_LIMIT_BYTES:
         raise ValueError(f"order {order.id} is {len(body)} bytes; at most {FRAME_LIMIT_BYTES}")
     return HEADER.pack(len(body)) + body
