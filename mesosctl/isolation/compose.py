@@ -81,6 +81,12 @@ class Holder(Protocol):
     def cleanup(self, container: str) -> bool:
         """Remove the container unless something is inside."""
 
+    def release(self, container: str) -> bool:
+        """As cleanup; what is empty may be kept for the next task instead."""
+
+    def tidy(self) -> bool:
+        """Remove what was kept and not wanted since the last call; whether anything is kept."""
+
     def recover(self) -> tuple[str, ...]:
         """The containers that exist."""
 
@@ -249,7 +255,18 @@ class Isolation:
 
     def cleanup(self, container: str) -> bool:
         """Remove the container. False: still busy, call again; unknown is harmless and True."""
-        if not self._holder.cleanup(check_name(container)):
+        return self._given_back(container, self._holder.cleanup(check_name(container)))
+
+    def release(self, container: str) -> bool:
+        """As `cleanup`, but what holds the container may keep it, empty, for the next task."""
+        return self._given_back(container, self._holder.release(check_name(container)))
+
+    def tidy(self) -> bool:
+        """Remove what `release` kept and nobody wanted since; whether anything is still kept."""
+        return self._holder.tidy()
+
+    def _given_back(self, container: str, is_free: bool) -> bool:
+        if not is_free:
             return False
         self._reports.pop(container, None)
         done = True

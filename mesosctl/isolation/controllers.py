@@ -14,6 +14,7 @@ from typing import Protocol
 from mesosctl.errors import LimitUnavailable, MesosctlError
 from mesosctl.isolation import cgroupfs
 from mesosctl.isolation.base import JoinPlan, Limits, Usage, Violation
+from mesosctl.isolation.spares import Spares
 from mesosctl.isolation.tree import Tree
 from mesosctl.model.records import dataclass
 
@@ -31,6 +32,19 @@ class Controller(Protocol):
         """`so_far` with this controller's figures."""
 
 
+class Renewal(Protocol):
+    """How an empty container is made as good as a new one, where the kernel allows that."""
+
+    def is_clean(self, directories: Sequence[str]) -> bool:
+        """Whether nothing is charged to it that would count for the next task."""
+
+    def renew(self, directories: Sequence[str]) -> None:
+        """Begin its counters anew. Raises LimitUnavailable, OSError."""
+
+    def forget(self, directories: Sequence[str]) -> None:
+        """It is gone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """How the two kernel interfaces differ.
@@ -38,7 +52,8 @@ class Dialect:
     `controllers` pairs each with the index of its hierarchy in the tree. `stop_forks(directories)`
     makes killing provable; `kill_at_once(directory)` says whether the kernel has killed all.
     `hasten(directories)` lets what was killed have the CPU time that its end takes.
-    `watch(directory)` is a descriptor that becomes readable on an OOM kill, or None.
+    `watch(directory)` is a descriptor that becomes readable on an OOM kill, or None. `renewal`
+    None: a container is never used again.
     """
 
     controllers: tuple[tuple[int, Controller], ...]
@@ -49,6 +64,7 @@ class Dialect:
     hasten: Callable[[Sequence[str]], None] | None
     watch: Callable[[Sequence[str]], int | None]
     sample: Callable[[Sequence[str]], None] | None
+    renewal: Renewal | None = None
 
 
 class Cgroups:
@@ -61,6 +77,7 @@ class Cgroups:
         self._join = "/" + dialect.join_file
         self._watches: dict[str, int | None] = {}
         self._known: dict[str, None] = {}
+        self._spares = Spares()
         # Only a kernel without a memory high-water mark needs looking at now and then.
         self.sample_interval_s = None if dialect.sample is None else 0.5
 
@@ -84,16 +101,40 @@ class Cgroups:
 
     def prepare(self, container: str, limits: Limits) -> JoinPlan:
         """Create the container inside its limits, or nothing. Raises LimitUnavailable."""
+        directories = self._once_more(container, limits) or self._fresh(container, limits)
+        self._known[container] = None
+        join = self._join
+        return JoinPlan(tuple([d + join for d in directories]), self._home, self._dialect.join_by)
+
+    def _fresh(self, container: str, limits: Limits) -> tuple[str, ...]:
         directories = self._tree.create(container)
         try:
             for index, controller in self._dialect.controllers:
                 controller.apply(directories[index], limits)
         except MesosctlError:
+            self._spares.spoil(container)
             self._tree.undo(directories)
             raise
-        self._known[container] = None
-        join = self._join
-        return JoinPlan(tuple([d + join for d in directories]), self._home, self._dialect.join_by)
+        return directories
+
+    def _once_more(self, container: str, limits: Limits) -> tuple[str, ...] | None:
+        """The directories of an empty container with the same limits, under the new name."""
+        renewal = self._dialect.renewal
+        name = None if renewal is None else self._spares.take(container, limits)
+        if renewal is None or name is None:
+            return None
+        renewal.forget(self._tree.directories(name))
+        directories = self._tree.directories(container)
+        try:
+            self._tree.rename(name, container)
+            renewal.renew(directories)
+        except (OSError, LimitUnavailable):
+            # Somebody took it for a leftover and removed it; or an older kernel cannot do this.
+            self._spares.spoil(container)
+            self._tree.remove(name)
+            self._tree.remove(container)
+            return None
+        return directories
 
     def spare(self, pid: int) -> None:
         """Never count or signal this launcher, which passes through containers."""
@@ -104,6 +145,7 @@ class Cgroups:
 
     def update(self, container: str, limits: Limits) -> None:
         """Write other limits. Raises LimitUnavailable, what the kernel refused left as it was."""
+        self._spares.spoil(container)
         directories = self._tree.directories(container)
         for index, controller in self._dialect.controllers:
             controller.apply(directories[index], limits)
@@ -122,6 +164,7 @@ class Cgroups:
 
     def kill(self, container: str) -> None:
         """SIGKILL everything inside, also what is being forked right now."""
+        self._spares.spoil(container)
         directories = self._tree.directories(container)
         at_once = self._dialect.kill_at_once
         if at_once is None or self._launching(container) or not at_once(directories[0]):
@@ -145,11 +188,13 @@ class Cgroups:
         usage = NOTHING
         for index, controller in self._dialect.controllers:
             usage = controller.usage(directories[index], usage)
+        self._spares.told(container, usage)
         return usage
 
     def watch_fd(self, container: str) -> int | None:
         """A descriptor readable after an OOM kill, made when first asked for."""
         if container not in self._watches:
+            self._spares.spoil(container)
             self._watches[container] = self._dialect.watch(self._tree.directories(container))
         return self._watches[container]
 
@@ -157,11 +202,34 @@ class Cgroups:
         """Remove the container; False while something is inside."""
         if not self._tree.remove(container):
             return False
+        self._spares.spoil(container)
+        if self._dialect.renewal is not None:
+            self._dialect.renewal.forget(self._tree.directories(container))
         self._known.pop(container, None)
         descriptor = self._watches.pop(container, None)
         if descriptor is not None:
             os.close(descriptor)
         return True
+
+    def release(self, container: str) -> bool:
+        """As `cleanup`, but an empty one may be kept for the next task of the same limits."""
+        renewal = self._dialect.renewal
+        if (
+            renewal is None
+            or not self._spares.may_keep(container)
+            or not renewal.is_clean(self._tree.directories(container))
+            or not self._tree.is_plain(container)
+        ):
+            return self.cleanup(container)
+        self._spares.keep(container)
+        self._known.pop(container, None)
+        return True
+
+    def tidy(self) -> bool:
+        """Remove what was kept and not wanted since the last call; whether anything is kept."""
+        for name in self._spares.stale():
+            self.cleanup(name)
+        return bool(self._spares)
 
     def recover(self) -> tuple[str, ...]:
         """The containers that exist; they are known from now on."""
@@ -171,6 +239,7 @@ class Cgroups:
 
     def retire(self, framework: str) -> None:
         """Remove the directories of a framework that has no container."""
+        self._drop_spares()
         self._tree.drop_framework(framework)
 
     def prune(self, spared: Sequence[str]) -> None:
@@ -179,12 +248,17 @@ class Cgroups:
 
     def close(self, remove: bool) -> None:
         """Close what is open; `remove`: also the directories that are empty."""
+        self._drop_spares()
         for descriptor in self._watches.values():
             if descriptor is not None:
                 os.close(descriptor)
         self._watches.clear()
         if remove:
             self._tree.close()
+
+    def _drop_spares(self) -> None:
+        for name in self._spares.stale(everything=True):
+            self.cleanup(name)
 
     def _launching(self, container: str) -> bool:
         """Whether a spared launcher is inside: killing at once would take it along."""

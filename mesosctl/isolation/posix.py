@@ -124,6 +124,22 @@ class PosixHolder:
         self._table.forget(container)
         return True
 
+    def release(self, container: str) -> bool:
+        """As cleanup, of a container whose first process has ended; nothing is used again.
+
+        A look that found nobody, after that process was known to have begun, is proof: whoever is
+        not there cannot fork. So the one that has just been made for the usage is good enough.
+        """
+        self._table.look(older_than_s=_JUST_NOW_S)
+        if self._group(container).members:
+            return self.cleanup(container)
+        self._table.forget(container)
+        return True
+
+    def tidy(self) -> bool:
+        """Nothing is kept."""
+        return False
+
     def recover(self) -> tuple[str, ...]:
         """The containers whose token some process carries; they are known from now on."""
         found = self._table.carried()

@@ -99,6 +99,26 @@ class Tree:
                     self._list(child, found)
         return not found
 
+    def is_plain(self, container: str) -> bool:
+        """Whether nothing is inside, nor a cgroup that somebody made there, in any hierarchy."""
+        for directory in self.directories(container):
+            if cgroupfs.has_children(directory):
+                return False
+            try:
+                if cgroupfs.read(directory + "/cgroup.procs"):
+                    return False
+            except OSError:
+                return False
+        return True
+
+    def rename(self, old: str, new: str) -> None:
+        """Give an empty container another name below the same framework (v1 only). OSError.
+
+        Half of it may be done then.
+        """
+        for top in self.tops:
+            os.rename(f"{top}/{old}", f"{top}/{new}")
+
     def signal(self, container: str, signum: int) -> int:
         """Send a signal to every process inside; returns how many got it."""
         return sum(send(pid, signum) for pid in self.processes(container, everywhere=True))

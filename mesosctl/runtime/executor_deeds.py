@@ -49,6 +49,8 @@ from mesosctl.runtime.trimming import StreamLimits
 UNREADY_DEATHS_MAX = 5
 # An order that was in flight at so many deaths is given back.
 DEATHS_IN_FLIGHT_MAX = 5
+# Empty containers are kept for the next task at least so long and at most twice.
+TIDY_S = 0.5
 _SIGNAL_MAX = 64
 
 
@@ -71,6 +73,7 @@ class Deeds:
         # Counters of containers that are not empty yet, and those that are gone for good.
         self._used: dict[str, tuple[Usage, int]] = {}
         self._removed: dict[str, None] = {}
+        self._tidies = False
         self._watched_fd = -1
         self._writing_fd = -1
         self._unready = 0
@@ -114,8 +117,9 @@ class Deeds:
         """
         container, isolation = effect.container, self._isolation
         used = _latest(self._used.pop(container, None), isolation.usage(container))
-        if isolation.cleanup(container):
+        if isolation.release(container):
             self._removed[container] = None
+            self._tidy_soon()
         elif not isolation.is_empty(container):
             isolation.kill(container)
             self._used[container] = used
@@ -124,6 +128,18 @@ class Deeds:
         self._pipes.drop(container)
         self._streams.end(container)
         self._loop.post(ContainerEmptied(container, *used))
+
+    def _tidy_soon(self) -> None:
+        """Containers may be kept for the next tasks, but not for long."""
+        if not self._tidies:
+            self._tidies = True
+            self._loop.after(TIDY_S, self._tidy)
+
+    def _tidy(self) -> Iterable[Event]:
+        self._tidies = False
+        if self._isolation.tidy():
+            self._tidy_soon()
+        return ()
 
     def _remove(self, effect: Remove) -> None:
         container = effect.container

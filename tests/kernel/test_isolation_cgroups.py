@@ -343,6 +343,50 @@ def test_a_cgroup_made_by_the_task_is_emptied_and_removed(isolation: Isolation) 
     assert not any(directory.exists() for directory in deeper)
 
 
+def test_a_container_that_is_used_again_tells_of_its_own_task_only(isolation: Isolation) -> None:
+    """Peak and CPU time are those of one task, whoever was in the container before."""
+    is_v1 = isolation.prepare("f/probe", LIMITS).by == "thread"
+    isolation.cleanup("f/probe")
+    spin = "x = bytearray(24 << 20)\nfor i in range(300000): pass"
+    figures, places = [], []
+    for number, argv in enumerate(
+        (["/bin/true"], [sys.executable, "-S", "-c", spin], ["/bin/true"], ["/bin/true"])
+    ):
+        container = f"f/t{number}"
+        pid = launch(isolation, container, LIMITS, argv)
+        os.waitpid(pid, 0)
+        until(lambda name=container: isolation.is_empty(name))  # type: ignore[misc]
+        figures.append(isolation.usage(container))
+        found = [top / ROOT / "a1" / container for top in tops()]
+        places.append([path.stat().st_ino for path in found if path.exists()])
+        assert isolation.release(container)
+    assert figures[1].mem_peak_bytes > 24 * MIB
+    for used in (figures[0], figures[2], figures[3]):
+        assert used.mem_peak_bytes < 8 * MIB
+        assert used.cpu_user_s + used.cpu_system_s < figures[1].cpu_user_s + 0.05
+    assert all(used.mem_limit_bytes == LIMITS.mem_bytes for used in figures)
+    assert (places[2] == places[3]) is is_v1
+    isolation.tidy()
+    assert isolation.tidy() is False
+    assert isolation.recover() == ()
+
+
+def test_a_container_with_anything_in_it_is_not_kept(isolation: Isolation) -> None:
+    """Neither a process nor a cgroup that the task made may come with it."""
+    pid = launch(isolation, "f/t", LIMITS, ["/bin/sleep", "60"])
+    isolation.usage("f/t")
+    assert not isolation.release("f/t")
+    made = [top / ROOT / "a1" / "f/t/inner" for top in tops() if (top / ROOT / "a1/f/t").exists()]
+    made[0].mkdir()
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    until(lambda: isolation.is_empty("f/t"))
+    isolation.usage("f/t")
+    assert isolation.release("f/t")
+    assert not made[0].parent.exists()
+    assert isolation.tidy() is False
+
+
 def test_nothing_outside_the_own_root_changes(isolation: Isolation) -> None:
     """Directories of others are neither made nor removed by a whole life of containers."""
 

@@ -14,6 +14,7 @@ from mesosctl.isolation.v1.cpuacct import Cpuacct
 from mesosctl.isolation.v1.kill import stop_forks
 from mesosctl.isolation.v1.memory import Memory, watch_oom
 from mesosctl.isolation.v1.pids import Pids
+from mesosctl.isolation.v1.renewal import renewal_of
 
 
 def dialect(
@@ -30,8 +31,9 @@ def dialect(
         cpu = Cpu()
         cpu.probe(tops[where["cpu"]])
         controllers.append((where["cpu"], cpu))
+    cpuacct = Cpuacct()
     if "cpuacct" in where:
-        controllers.append((where["cpuacct"], Cpuacct()))
+        controllers.append((where["cpuacct"], cpuacct))
     memory_at = where.get("memory")
     if memory_at is not None:
         memory = Memory()
@@ -62,6 +64,7 @@ def dialect(
             hasten=hasten,
             watch=watch,
             sample=None,
+            renewal=renewal_of(where, cpuacct),
         ),
         sentences,
     )
