@@ -26,6 +26,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # A process seen between fork and exec still shows its launcher's environment, so it is judged
 # again at the next look before it counts as a stranger.
 _LOOKS = 2
+_UNSEEN = (0, 0)
 
 
 @dataclass(slots=True)
@@ -44,12 +45,16 @@ class Stat:
 
 @dataclass(slots=True)
 class Group:
-    """One container: its live processes by id, and the CPU ticks of those that have ended."""
+    """One container: its live processes by id, and the CPU ticks of those that have ended.
+
+    It was known when the host was up for `known_ticks`: none of its processes is older.
+    """
 
     members: dict[int, Stat] = field(default_factory=dict)
     sessions: dict[int, None] = field(default_factory=dict)
     ended_user_ticks: int = 0
     ended_system_ticks: int = 0
+    known_ticks: int = 0
 
 
 class ProcessTable:
@@ -61,14 +66,18 @@ class ProcessTable:
         self.groups: dict[str, Group] = {}
         self._owner: dict[int, str] = {}
         self._session: dict[int, str] = {}
-        self._looks: dict[int, int] = {}
+        # Strangers: how often they were judged, and when they began, in ticks since boot.
+        self._looks: dict[int, tuple[int, int]] = {}
         self._last_pid = b""
         self._looked_at_s = -math.inf
         self.spared: frozenset[int] = frozenset((os.getpid(), 0, 1))
 
     def add(self, container: str) -> None:
         """Know a container from now on; harmless when known."""
-        self.groups.setdefault(container, Group())
+        if container not in self.groups:
+            # Cut to whole ticks, as the kernel does with what it tells of processes.
+            ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS)
+            self.groups[container] = Group(known_ticks=ticks)
 
     def forget(self, container: str) -> None:
         """Know it no longer; harmless when unknown."""
@@ -82,16 +91,19 @@ class ProcessTable:
     def started(self, container: str, pid: int) -> None:
         """`pid` leads the session of a known container."""
         group = self.groups.get(container)
-        if group is None:
+        if group is None or pid in group.sessions:
             return
         group.sessions[pid] = None
         self._session[pid] = container
         stat = self.stat(pid)
         if stat is not None and stat.alive:
             self._join(container, pid, stat)
-        # What it forked before we were told may have been taken for strangers.
-        self._looks.clear()
+        # What it forked before we were told may have been taken for strangers. Those that are
+        # older than it are not: judging all anew, for each task, was most of what it cost.
+        ticks = group.known_ticks if stat is None else stat.start_ticks
+        self._looks = {p: seen for p, seen in self._looks.items() if seen[1] < ticks}
         self._last_pid = b""
+        self._looked_at_s = -math.inf
 
     def spare(self, pid: int) -> None:
         """Never take `pid` for a member: it launches them and may carry their token.
@@ -185,16 +197,19 @@ class ProcessTable:
 
     def _find_new(self) -> None:
         listed = self._listed()
-        looks: dict[int, int] = {}
+        looks: dict[int, tuple[int, int]] = {}
         strangers: dict[int, Stat] = {}
         for pid in listed:
             if pid in self._owner or pid in self.spared:
                 continue
-            seen = self._looks.get(pid, 0)
-            looks[pid] = min(_LOOKS, seen + 1)
-            if seen < _LOOKS:
-                stat = self.stat(pid)
-                if stat is not None and stat.alive:
+            seen = self._looks.get(pid, _UNSEEN)
+            if seen[0] >= _LOOKS:
+                looks[pid] = seen
+                continue
+            stat = self.stat(pid)
+            if stat is not None:
+                looks[pid] = (seen[0] + 1, stat.start_ticks)
+                if stat.alive:
                     strangers[pid] = stat
         # Ids that have ended are dropped here, so that a reused id is judged anew.
         self._looks = looks

@@ -126,6 +126,44 @@ def test_a_child_with_an_empty_environment_is_found_by_its_parent(isolation: Iso
     until(lambda: not alive(child))
 
 
+def test_what_was_taken_for_a_stranger_too_early_is_found_later(isolation: Isolation) -> None:
+    """Processes may be seen before anybody told whose they are; older ones stay strangers."""
+    isolation.prepare("f/old", LIMITS)
+    isolation.prepare("f/t", LIMITS)
+    code = "import os\nif os.fork() == 0: os.setsid()\nprint(os.getpid(), flush=True)\n"
+    process = subprocess.Popen(
+        [sys.executable, "-S", "-c", code + "input()"],
+        env={},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    both = tuple(sorted(int(process.stdout.readline()) for _ in range(2)))
+    for _ in range(3):
+        assert isolation.pids("f/old") == ()
+    isolation.started("f/t", process.pid)
+    assert isolation.pids("f/t") == both
+    isolation.kill("f/t")
+    end(process)
+
+
+def test_a_stray_is_seen_when_a_container_is_given_back(isolation: Isolation) -> None:
+    """The end of the first process says nothing about those that it left behind."""
+    read_end, write_end = os.pipe()
+    process = start(isolation, "f/t", DAEMON, str(write_end), fds=(write_end,))
+    os.read(read_end, 100)
+    process.kill()
+    process.wait(20)
+    isolation.usage("f/t")
+    assert not isolation.release("f/t")
+    isolation.kill("f/t")
+    until(lambda: isolation.release("f/t"))
+    end(process)
+    for descriptor in (read_end, write_end):
+        os.close(descriptor)
+
+
 def test_other_processes_are_left_alone(isolation: Isolation) -> None:
     """Neither a stranger nor another agent's task of the same name belongs to the container."""
     mine = start(isolation, "f/t", "input()")
