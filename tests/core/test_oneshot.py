@@ -25,6 +25,7 @@ from mesosctl.core.machine import (
 from mesosctl.core.oneshot import Connect, Note, OneShot, Output, StdinRead, WantStdin, Written
 from mesosctl.limits import STREAM_WINDOW_BYTES
 from mesosctl.model.cluster import FrameworkInfo, Offer
+from mesosctl.model.fit import AgentGroup, Fit, Lack
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import Command, Reason, StatusUpdate, TaskInfo, TaskState
@@ -32,6 +33,7 @@ from mesosctl.protocol.codec import decode, encode
 from mesosctl.protocol.envelope import Envelope
 from mesosctl.protocol.messages.agent import Acknowledge, KillTasks, StatusUpdates
 from mesosctl.protocol.messages.base import Message
+from mesosctl.protocol.messages.explain import Fits, HowFits
 from mesosctl.protocol.messages.framework import (
     Accept,
     Admit,
@@ -235,8 +237,13 @@ def test_an_offer_that_is_too_small_is_declined_and_waited_out() -> None:
     assert shell.heard(Decline)
     assert shell.heard(Accept) == []
     shell.advance(3)
+    [question] = shell.heard(HowFits)
+    lack = Lack("cpus", 1000, 500, "a1")
+    fit = Fit(1, (AgentGroup("NeverFits", 1, ("a1",), (lack,)),))
+    shell.tell("master", Fits(1, question.request, (fit,)))
     [note] = shell.did(Note)
-    assert "cpus:1;mem:64" in note.text
+    assert "cpus:1;mem:64" in note.text and "most there is 0.5 on a1" in note.text
+    assert "-c 0.5 fits a1" in note.text
 
 
 def test_a_master_that_never_answers_is_given_up() -> None:

@@ -12,9 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from mesosctl.core.batch.fitwords import advice_of, causes_of
 from mesosctl.core.driver import (
     AdmissionAnswered,
     AgentMoved,
+    Answered,
     DriverEvent,
     FrameworkDriver,
     InverseOffersArrived,
@@ -40,10 +42,12 @@ from mesosctl.core.oneshot.streams import AGENT_LINK, Streams
 from mesosctl.limits import LEASE_SLACK_S, LEASE_SLACK_SHARE, REQUEST_TIMEOUT_S
 from mesosctl.model.cluster import Demand, FrameworkInfo, Offer
 from mesosctl.model.constraints import ANYWHERE, Where, place_of
+from mesosctl.model.fit import Fit, Need
 from mesosctl.model.ids import AgentId, TaskId
 from mesosctl.model.jobs import exit_code
 from mesosctl.model.tasks import Reason, StatusUpdate, TaskInfo, TaskState
 from mesosctl.protocol.messages.agent import TaskKill
+from mesosctl.protocol.messages.explain import Fits, HowFits
 from mesosctl.protocol.messages.maintenance import InverseOffer
 
 # Nobody wants the rest of what is offered to a framework that only ever runs one task.
@@ -172,13 +176,21 @@ class OneShot:
         if self._explain_at is not None and now.mono >= self._explain_at:
             self._explain_at = None
             if self._launched is None:
-                effects.append(Note(self._why_it_waits()))
+                effects += self._ask_why_it_waits()
         return effects
 
-    def _why_it_waits(self) -> str:
+    def _ask_why_it_waits(self) -> list[Effect]:
         if not self._driver.is_registered:
-            return "waiting for the master to answer"
-        return f"waiting for an offer of {self._task.resources}"
+            return [Note("waiting for the master to answer")]
+        where = self._where[0] if self._where else ANYWHERE
+        return self._driver.ask(HowFits("run", (Need(self._task.resources, where),)))
+
+    def _told_why(self, fit: Fit) -> list[Effect]:
+        if self._launched is not None:
+            return []
+        cause = causes_of(fit)[0]
+        advice = advice_of(fit, cause)
+        return [Note(f"waiting for {self._task.resources}: {cause.text}; {advice}")]
 
     # --- the master's side ------------------------------------------------------------------------
     def _told(self, events: list[DriverEvent], now: Now) -> list[Effect]:
@@ -200,6 +212,8 @@ class OneShot:
                     effects += self._agent_moved(event, now)
                 case InverseOffersArrived(offers=offers):
                     effects += [Note(_drain_note(offer)) for offer in offers]
+                case Answered(message=Fits(fits=(fit, *_))):
+                    effects += self._told_why(fit)
                 case SubscriptionFailed(message=message):
                     effects += [Note(message), *self._stop(125)]
                 case _:

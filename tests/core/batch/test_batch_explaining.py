@@ -6,12 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mesosctl.core.batch.fitwords import causes_of
+from mesosctl.core.batch.fitwords import advice_of, causes_of
 from mesosctl.core.batch.outlook import FIT_BELIEVED_S
 from mesosctl.core.machine import Tick
 from mesosctl.model.explanations import Explanation
-from mesosctl.model.fit import AgentGroup, Fit, Footing, Lack, QuotaRoom, Rival
+from mesosctl.model.fit import REASONS, AgentGroup, Fit, Footing, Lack, QuotaRoom, Rival
 from mesosctl.model.jobs import JobSpec
 from mesosctl.model.tasks import Reason, TaskState, Usage
 from mesosctl.protocol.messages.batch import (
@@ -27,6 +29,15 @@ from mesosctl.protocol.messages.framework import Revive, Suppress
 from mesosctl.protocol.messages.session import Refusal
 
 MIB = 2**20
+WORDS = (
+    "OfferPending",
+    "Filtered",
+    "Resources",
+    "Draining",
+    "Unreachable",
+    "NeverFits",
+    "Constraint",
+)
 JOB = JobSpec("sim", ("sim",), mem_bytes=512 * MIB, user="alice")
 MEM = Lack("mem", 8_192_000, 6_349_000, "a2")
 IN_USE = AgentGroup("Resources", 3, ("a1", "a2", "a3"), (MEM,))
@@ -286,3 +297,39 @@ def test_what_does_not_exist_is_refused(world: Any) -> None:
     assert isinstance(answer, Refusal) and answer.code == "not-found"
     (answer,) = world.request("c1", ExplainTasks(()))
     assert isinstance(answer, Refusal) and answer.code == "invalid"
+
+
+amounts = st.integers(0, 10_000)
+groups = st.builds(
+    AgentGroup,
+    st.sampled_from(list(REASONS)),
+    st.integers(1, 5),
+    st.just(("a1", "a2")),
+    st.one_of(
+        st.just(()), st.tuples(st.builds(Lack, st.just("mem"), amounts, amounts, st.just("a1")))
+    ),
+    st.sampled_from(["", "why"]),
+    st.one_of(st.none(), st.floats(0.0, 10.0)),
+)
+fits = st.lists(groups, max_size=5, unique_by=lambda group: group.reason).flatmap(
+    lambda found: st.builds(
+        Fit,
+        st.just(sum(group.agents for group in found)),
+        st.just(tuple(found)),
+        st.sampled_from([(), (RIVAL,)]),
+        st.sampled_from([(), (QuotaRoom("web", "cpus", None, 0, 1000),)]),
+    )
+)
+
+
+@given(fits)
+def test_nothing_waits_without_a_reason(fit: Fit) -> None:
+    """Whatever a master says: a word of the table, a sentence, and something to do about it."""
+    causes = causes_of(fit)
+    known = {**dict.fromkeys(WORDS), **dict.fromkeys(["Share", "Priority", "Quota", "NoAgents"])}
+    assert causes and all(cause.reason in known and cause.text for cause in causes)
+    assert advice_of(fit, causes[0])
+    if fit.verdict == "now":
+        assert causes[0].reason in ("OfferPending", "Filtered")
+    if fit.verdict == "never" and not fit.quota:
+        assert causes[0].reason in ("NeverFits", "Constraint", "NoAgents")
