@@ -2,7 +2,8 @@
 
 Rules: of each lane one task at a time is on its way from its turn to its end; the others wait in
 the order in which they came. What waits when its lane is LANE_S old is given back and never started
-(docs/decisions/lanes.md). A lane is there exactly as long as one of its tasks is.
+(docs/decisions/lanes.md). A lane is there exactly as long as one of its tasks is; its age is known
+a while longer, for the rest of it may come when what came before is over.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from dataclasses import field
 from mesosctl.errors import require
 from mesosctl.limits import LANE_S
 from mesosctl.model.records import dataclass
+
+# So many lanes that are over are remembered: more than end while a message is under way.
+PAST_KEPT = 1_000
 
 
 @dataclass(slots=True)
@@ -29,6 +33,12 @@ class Lanes:
 
     def __init__(self) -> None:
         self._lanes: dict[str, Lane] = {}
+        # Until when those that are over would have lasted.
+        self._past: dict[str, float] = {}
+
+    def is_too_late(self, name: str, mono: float) -> bool:
+        """Whether this lane is over, and too old for anything else of it to begin."""
+        return self._past.get(name, mono + LANE_S) <= mono
 
     def enter(self, name: str, container: str, mono: float) -> bool:
         """A task has come; whether it is its turn at once. Without a lane it is."""
@@ -36,7 +46,11 @@ class Lanes:
             return True
         lane = self._lanes.get(name)
         if lane is None:
-            self._lanes[name] = Lane(container, mono + LANE_S)
+            due = self._past.pop(name, mono + LANE_S)
+            self._lanes[name] = Lane(container, due)
+            if due < mono + LANE_S:
+                by_age = sorted(self._lanes.items(), key=lambda entry: entry[1].due)
+                self._lanes = dict(by_age)
             return True
         lane.waiting[container] = None
         return False
@@ -58,6 +72,9 @@ class Lanes:
             lane.present = container
             return container
         del self._lanes[name]
+        self._past[name] = lane.due
+        if len(self._past) > PAST_KEPT:
+            del self._past[next(iter(self._past))]
         return ""
 
     def follows(self, name: str) -> bool:

@@ -108,6 +108,10 @@ class TaskLives:
                 problem, reason = "its lease has run out", Reason.LEASE_EXPIRED
                 self.drop(launch, self.framework_id, problem, now, reason)
                 continue
+            if self.lanes.is_too_late(launch.task.lane, now.mono):
+                problem, reason = "its lane is over", Reason.RETURNED
+                self.drop(launch, self.framework_id, problem, now, reason)
+                continue
             if lease_s is not None:
                 effects += self.leases.hold(container, lease_s)
             stdin = StdinFlow() if launch.task.command.stdin == "stream" else None

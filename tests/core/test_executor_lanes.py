@@ -210,3 +210,17 @@ def test_lanes_do_not_wait_for_each_other(world: World) -> None:
         begun(world)
     world.wait(FOLLOWED_HELD_S)
     assert len(told(world)) == 5
+
+
+def test_what_comes_when_its_lane_is_over_and_too_old_never_begins(world: World) -> None:
+    """It was under way while what came before it ended: its time counts from the first of them."""
+    hand_on(world, "t1")
+    runs_through(world, "f1/t1")
+    world.tell(RunTasks(FRAMEWORK, (launch("t2", lane="t1"),), 100.0))
+    assert begun(world) == ["f1/t2"]
+    runs_through(world, "f1/t2")
+    assert [update.task_id for update in told(world)] == ["t1", "t2"]
+    world.wait(LANE_S)
+    world.tell(RunTasks(FRAMEWORK, (launch("t3", lane="t1"),), 100.0))
+    assert begun(world) == []
+    assert names(told(world)) == [("t3", "dropped", "Returned")]
