@@ -317,11 +317,13 @@ class ClientSession:
             return self._open(now) if due else []
         if now.mono >= self._heard + self.heartbeat_s * HEARTBEATS_MISSED_MAX:
             return self.lose(now)
-        if now.mono >= self._ping_at:
-            self._ping_at = now.mono + self.heartbeat_s
-            self._asked.append(now)
-            return self.send(Ping())
-        return []
+        return self.ping(now) if now.mono >= self._ping_at else []
+
+    def ping(self, now: Now) -> list[Effect]:
+        """Show at once that what the other side said has been received."""
+        self._ping_at = now.mono + self.heartbeat_s
+        self._asked.append(now)
+        return self.send(Ping())
 
     def deadline(self) -> float | None:
         """When tick() has something to do."""

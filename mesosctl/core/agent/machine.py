@@ -339,6 +339,8 @@ class AgentMachine:
         self.info = replace(self.info, agent_id=message.agent_id)
         self.tasks.agent_id = message.agent_id
         effects = self._identity.remember(self.info, self.session)
+        # Before it hears from us the master cannot be sure that we are those who registered.
+        effects += self.session.ping(now)
         effects += self._leases.renew(self.session.vouched, now)
         if not known:
             effects.append(deeds.OpenContainers(message.agent_id))

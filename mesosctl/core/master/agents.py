@@ -74,7 +74,7 @@ def on_register(state: MasterState, peer: str, message: RegisterAgent, now: Now)
         effects += state.sessions.reset(agent.peer, "replaced")
     effects += rescind(state, list(agent.offers))
     agent.info, agent.own, agent.peer, agent.registered_wall = info, own, peer, now.wall
-    agent.incarnation = incarnation
+    agent.incarnation, agent.is_present = incarnation, False
     state.agent_of_peer[peer] = agent_id
     state.filters.drop_agent(agent_id)
     state.wheres.forget_agent(agent_id)

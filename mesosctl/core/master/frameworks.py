@@ -340,11 +340,14 @@ def _unknown_task(
     """What is certain about a task that the master does not hold.
 
     Its agent registered here without it: then its launch never arrived, for an agent forgets a task
-    only after the framework acknowledged its end. Its agent was declared gone: then it is over. Its
-    agent is not back yet: nothing is certain, and after a while it is unreachable.
+    only after the framework acknowledged its end. That its registration is not one that came late
+    shows what it says afterwards. Its agent was declared gone: then it is over. Its agent is not
+    back yet: nothing is certain, and after a while it is unreachable.
     """
     agent, reason = state.agents.get(AgentId(agent_id)), Reason.RECONCILED
     entry = state.registry.get(AgentId(agent_id))
+    if agent is not None and agent.peer and not agent.is_present:
+        return None
     if agent is not None and agent.peer:
         known, text = TaskState.DROPPED, "its agent never received it"
     elif entry is not None and entry.mode is Mode.GONE:

@@ -197,6 +197,9 @@ class MasterMachine:
         message, effects = state.sessions.receive(event, now)
         if event.peer not in state.sessions:
             effects += self._session_over(event.peer, now)
+        agent_id = state.agent_of_peer.get(event.peer)
+        if agent_id is not None and event.envelope.epoch == state.sessions.epoch:
+            state.agents[agent_id].is_present = True
         if message is None or isinstance(message, Bye):
             return effects
         entry = DISPATCH.get(type(message))

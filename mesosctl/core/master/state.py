@@ -113,6 +113,9 @@ class AgentRecord:
     told_unreachable: bool = False
     # The life of the agent and its session in that life which registered last.
     incarnation: tuple[int, int] = (0, 0)
+    # Whether it has said something since it heard from this master. Before, what it registered with
+    # may be from long ago, for only a master that has led for a while knows what came late.
+    is_present: bool = False
     offers: dict[OfferId, None] = field(default_factory=dict)
     tasks: dict[tuple[FrameworkId, TaskId], TaskRecord] = field(default_factory=dict)
 

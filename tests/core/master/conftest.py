@@ -58,6 +58,7 @@ class FakeAgent:
             case AgentRegistered(agent_id=agent_id):
                 self.info = replace(self.info, agent_id=agent_id)
                 self.session.confirm(now)
+                effects += self.session.ping(now)
             case LaunchTasks(framework=framework, tasks=tasks):
                 self.frameworks[framework.framework_id] = framework
                 for task in tasks:
@@ -232,6 +233,8 @@ class Cluster:
         self.master.check()
 
     def _done(self, effects: Iterable[Effect]) -> None:
+        # Answers go out when all of the pass has arrived: a connection keeps its order.
+        answers: list[tuple[str, Effect]] = []
         for effect in effects:
             if isinstance(effect, Put) and effect.table in ("agents", "roles"):
                 table = self.registry if effect.table == "agents" else self.roles
@@ -239,10 +242,11 @@ class Cluster:
             if isinstance(effect, Send) and effect.peer in self.peers:
                 peer, _ = self.peers[effect.peer]
                 envelope = decode(encode(effect.envelope), bytes_max=2**23)
-                answers = peer.receive(Received("master", "", envelope), self.now)
-                for answer in answers:
-                    if isinstance(answer, Send):
-                        self.to_master(effect.peer, answer)
+                told = peer.receive(Received("master", "", envelope), self.now)
+                answers += [(effect.peer, answer) for answer in told]
+        for name, answer in answers:
+            if isinstance(answer, Send):
+                self.to_master(name, answer)
 
     def advance(self, seconds: float) -> None:
         """Let time pass; everybody's timers go off when they are due."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from mesosctl.core.driver import OffersArrived
 from mesosctl.core.machine import PeerLost, Received, Send
-from mesosctl.model.ids import AgentId
+from mesosctl.model.ids import AgentId, TaskId
 from mesosctl.model.tasks import TaskState
 from mesosctl.protocol.envelope import Envelope
 from mesosctl.protocol.messages.agent import LaunchTasks, RegisterAgent
@@ -82,6 +82,24 @@ def test_a_list_that_came_late_to_a_new_master_ends_nothing_anew(cluster: Any) -
     cluster.connect(agent)
     assert cluster.master.state.agents[agent.info.agent_id].tasks == {}
     assert one.states() == []
+
+
+def test_what_a_late_list_lacks_may_run_all_the_same(cluster: Any) -> None:
+    """Told that it had never started, a framework would start it anew, though for once only."""
+    agent, one = with_task(cluster)
+    late = replace(agent.session._hello(), tasks=())
+    refs = [(TaskId("t1"), agent.info.agent_id)]
+    agent.session.lose(cluster.now)
+    one.session.lose(cluster.now)
+    cluster.new_master(2)
+    arrives(cluster, "late", 1, late)
+    cluster.connect(one)
+    one.do(one.driver.reconcile(refs))
+    assert one.states() == []
+    agent.session._hello = lambda: RegisterAgent(agent.info, (), (), 3, 3)
+    cluster.connect(agent)
+    one.do(one.driver.reconcile(refs))
+    assert one.states() == [("t1", TaskState.DROPPED)]
 
 
 def test_a_session_is_one_agents(cluster: Any) -> None:
