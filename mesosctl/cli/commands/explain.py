@@ -49,7 +49,7 @@ def command(found: Globals, /, selectors: tuple[str, ...], output: Output) -> in
     if output.format == "json":
         rows = [explanation_row(one, said.get(one.task.id)) for one in answer.explanations]
         console.json("explain", rows)
-    elif output.format in ("table", "wide"):
+    elif output.format in ("table", "wide") and not output.fields:
         for number, one in enumerate(answer.explanations):
             if number:
                 console.out("")
@@ -64,7 +64,8 @@ def command(found: Globals, /, selectors: tuple[str, ...], output: Output) -> in
                 "text": cause.text,
             }
             for one in answer.explanations
-            for cause in one.causes
+            # An id alone is said once.
+            for cause in one.causes[: 1 if output.format == "name" else None]
         ]
         Listing("explain", COLUMNS, rows).print(console, output)
     if answer.left_out:

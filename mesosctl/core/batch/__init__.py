@@ -14,5 +14,10 @@ keys       who a client's key is
 clients    requests of commands and their answers
 selectors  what a command's selectors name
 views      what listings show
+outlook    why tasks wait, in one order of causes
+fitting    what is asked of the master about those that wait
+fitwords   what it answers, in sentences
+explaining explanations: causes, advice, the place in the queue
+endings    how tasks ended, in words
 watching   who is told of changes, and when
 """

@@ -10,7 +10,7 @@ from mesosctl.core.batch.endings import advice_on, ending_of
 from mesosctl.core.batch.fitwords import advice_of, causes_of
 from mesosctl.core.batch.outlook import Outlook
 from mesosctl.core.batch.records import Job, Task
-from mesosctl.core.batch.selectors import Positions, each
+from mesosctl.core.batch.selectors import Positions, each, is_whole
 from mesosctl.core.batch.views import state_of, task_view
 from mesosctl.model.constraints import Where
 from mesosctl.model.explanations import Cause, Explanation
@@ -75,11 +75,12 @@ def explain_spec(job: Job, outlook: Outlook) -> Explanation | None:
 def kinds(job: Job, ranges: Positions, outlook: Outlook) -> list[Explanation]:
     """Each kind of task of a selection once: those that went wrong, then those that wait."""
     found: dict[tuple[str, str], list[int]] = {}
-    if ranges == [(0, job.count - 1)]:
+    fresh = 0
+    if is_whole(job, ranges):
         positions = [*job.tasks, *_first_fresh(job)]
+        fresh = job.fresh + job.cancelled
     else:
         positions = list(each(ranges))
-    fresh = job.fresh + job.cancelled if len(positions) < job.count else 0
     for position in positions:
         task = job.tasks.get(position)
         state = state_of(job, position)
