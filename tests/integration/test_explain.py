@@ -191,6 +191,12 @@ def test_reserved_for_others(calm: ClusterEnv) -> None:
     one = group(found, "Reserved")
     assert (one["names"], one["text"], one["lacks"][0]["most"]) == (["a3"], "ads", 0.5)
     assert "reserved for ads" in json.dumps(found["causes"])
+    calm.ok("reserve", "a1", "cpus:2", "--role", "ads")
+    job = submit(calm, "-c", "3", *SMALL)
+    found = waits_for(calm, job, "NeverFits")
+    assert group(found, "Reserved")["names"] == ["a1", "a3"]
+    calm.ok("unreserve", "a1", "cpus:2", "--role", "ads")
+    _LINES[calm].runs(job)
 
 
 def test_constraint(calm: ClusterEnv) -> None:

@@ -138,8 +138,26 @@ def _advice(cause: Cause, fit: Fit | None, job: Job, task: Task | None, outlook:
             return "see whether the master runs; what runs goes on meanwhile"
         case "MaxRunning":
             return "wait until one of them ends, or submit the rest with a larger --max-running"
+        case "Resources" if fit is not None:
+            return advice_of(fit, cause) + _soonest(job, fit, outlook)
         case _:
             return "" if fit is None else advice_of(fit, cause)
+
+
+def _soonest(job: Job, fit: Fit, outlook: Outlook) -> str:
+    """The first of our tasks whose end, forced by its time limit, certainly makes room."""
+    names = {name: None for g in fit.groups if g.reason == "Resources" for name in g.names}
+    found: list[tuple[float, str]] = []
+    for other, task in outlook.queue.live_tasks():
+        limit_s, is_large = other.spec.time_limit_s, other.resources.contains(job.resources)
+        if limit_s is None or task.started is None or task.agent not in names or not is_large:
+            continue
+        left_s = max(0.0, task.started + limit_s - outlook.wall)
+        found.append((left_s, f"{other.task_id(task.position)} on {task.agent}"))
+    if not found:
+        return ""
+    left_s, which = min(found)
+    return f" ({which} ends within {duration_words(round(left_s))} by its time limit)"
 
 
 def backoff_s(job: Job, task: Task | None, outlook: Outlook) -> float | None:

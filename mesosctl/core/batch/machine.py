@@ -166,7 +166,7 @@ class BatchMachine:
 
     def _look(self, now: Now) -> None:
         self.outlook.is_registered = self.driver.is_registered
-        self.outlook.now = now.mono
+        self.outlook.now, self.outlook.wall = now.mono, now.wall
         self.outlook.drained = None
 
     def _learn_cluster(self, cluster: str) -> None:

@@ -54,6 +54,7 @@ class Outlook:
     is_registered: bool = False
     wanted_since: float | None = None
     now: float = 0.0
+    wall: float = 0.0
     # Jobs with tasks on agents that are emptied; None: not counted since something changed.
     drained: dict[int, Drained] | None = None
     # What the master said of a need, and when it did, in monotonic seconds.

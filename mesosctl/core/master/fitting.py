@@ -264,9 +264,7 @@ def _quota(state: MasterState, framework: FrameworkRecord, need: Need) -> tuple[
     if standing is None or not isinstance(allocator, Ledger):
         return ()
     top = role.partition("/")[0]
-    if allocator.quota.has_reservations(top):
-        # Its reservations are beside its quota, and where they would do nobody can say here.
-        return ()
+    beside = _reserved_free(state, role) if allocator.quota.has_reservations(top) else {}
     offered: dict[str, int] = {}
     for offer_id in framework.offers:
         for name, amount in state.offers[offer_id].offer.resources.quantities().items():
@@ -274,6 +272,20 @@ def _quota(state: MasterState, framework: FrameworkRecord, need: Need) -> tuple[
     found = []
     for name, amount in need.resources.quantities().items():
         room = standing.room.get(name)
-        if room is not None and room + offered.get(name, 0) < amount:
+        if room is None or beside.get(name, 0) >= amount:
+            continue
+        if room + offered.get(name, 0) < amount:
             found.append(QuotaRoom(top, name, standing.limit.get(name), room, amount))
     return tuple(found)
+
+
+def _reserved_free(state: MasterState, role: str) -> dict[str, int]:
+    """The most that is free on one agent of what the role has reserved: no quota bounds that."""
+    most: dict[str, int] = {}
+    for agent in state.agents.values():
+        if agent.info.total.is_plain():
+            continue
+        mine = _free(state, agent).allocatable_to(role)
+        for name, amount in mine.without(mine.unreserved()).quantities().items():
+            most[name] = max(amount, most.get(name, 0))
+    return most

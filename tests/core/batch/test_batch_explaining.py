@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesosctl.core.batch.explaining import explain_task
 from mesosctl.core.batch.fitwords import advice_of, causes_of
-from mesosctl.core.batch.outlook import FIT_BELIEVED_S
+from mesosctl.core.batch.outlook import FIT_BELIEVED_S, KnownFit
 from mesosctl.core.machine import Tick
 from mesosctl.model.explanations import Explanation
 from mesosctl.model.fit import REASONS, AgentGroup, Fit, Footing, Lack, QuotaRoom, Rival
@@ -333,3 +334,24 @@ def test_nothing_waits_without_a_reason(fit: Fit) -> None:
         assert causes[0].reason in ("OfferPending", "Filtered")
     if fit.verdict == "never" and not fit.quota:
         assert causes[0].reason in ("NeverFits", "Constraint", "NoAgents")
+
+
+def test_the_end_that_makes_room_is_named(world: Any) -> None:
+    """A time limit is a promise: whoever waits learns for how long at the most."""
+    world.submit(replace(JOB, time_limit_s=600.0))
+    world.submit(replace(JOB, cpus_milli=500, time_limit_s=60.0))
+    tasks = world.launch()
+    world.take(Suppress)
+    for task in tasks:
+        world.status(task.task_id, TaskState.RUNNING)
+    world.submit(JOB)
+    waiting, outlook = world.machine.queue.jobs[3], world.machine.outlook
+    here = replace(IN_USE, agents=1, names=("a1",), lacks=())
+    outlook.fits[waiting.size] = KnownFit(Fit(1, (here,)), world.mono)
+    world.mono += 5.0
+    world.run(Tick())
+    found = explain_task(waiting, 0, outlook)
+    assert (
+        found.advice == "wait until something ends (1.0 on a1 ends within 9m55s by its time limit)"
+    )
+    world.forget(HowFits)

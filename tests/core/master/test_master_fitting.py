@@ -8,11 +8,12 @@ from typing import Any
 from mesosctl.core.driver import Answered, OffersArrived
 from mesosctl.model.cluster import Demand
 from mesosctl.model.constraints import Where
-from mesosctl.model.fit import Fit, Lack, Need
+from mesosctl.model.fit import Fit, Lack, Need, QuotaRoom
 from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import TaskState
 from mesosctl.protocol.messages.explain import Fits, HowFits
 from mesosctl.protocol.messages.maintenance import DeactivateAgents
+from mesosctl.protocol.messages.roles import Quota, SetQuotas
 from mesosctl.protocol.messages.session import Refusal
 from tests.core.master.conftest import Cluster, FakeAgent
 from tests.core.master.test_master_maintenance import ask
@@ -204,3 +205,26 @@ def test_a_cluster_of_many_kinds_is_told_in_few_groups(cluster: Cluster) -> None
     found = fit(cluster.framework("one"), "cpus:1;mem:64", Where("rack==none"))
     assert len(found.groups) <= 21
     assert sum(group.agents for group in found.groups) == 30
+
+
+def test_a_limit_is_told_with_what_is_left(cluster: Cluster) -> None:
+    """What the role holds counts, and what it has reserved goes beside it."""
+    batch = cluster.framework("batch", role="batch")
+    a1 = agent(cluster, "a1", "cpus:4;mem:4096")
+    launch(cluster, batch, a1, "t1", "cpus:1;mem:64")
+    batch.do(batch.driver.decline(list(batch.driver.offers), 100.0))
+    ask(cluster, SetQuotas("r1", (Quota("batch", {"cpus": 2000}),)))
+    found = fit(batch, "cpus:2;mem:64")
+    assert found.quota == (QuotaRoom("batch", "cpus", 2000, 1000, 2000),)
+    assert found.verdict == "idle" and fit(batch, "cpus:1;mem:64").quota == ()
+    assert fit(batch, "cpus:3;mem:64").verdict == "never"
+    agent(cluster, "a2", "cpus:1;mem:4096;cpus(batch):3")
+    assert fit(batch, "cpus:3;mem:64").quota == ()
+
+
+def test_what_is_kept_for_others_is_told(cluster: Cluster) -> None:
+    """Headroom of another role's guarantee is free, and not for us."""
+    batch = cluster.framework("batch", role="batch", suppressed=True)
+    agent(cluster, "a1", "cpus:4;mem:4096")
+    ask(cluster, SetQuotas("r1", (Quota("web", {}, {"cpus": 3000}),)))
+    assert fit(batch, "cpus:2;mem:64").quota == (QuotaRoom("batch", "cpus", None, 1000, 2000),)
