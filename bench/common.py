@@ -63,6 +63,20 @@ def alternating(
     return seconds
 
 
+def plain_environment() -> dict[str, str]:
+    """Our environment without what is ours or Python's, but for the way to this checkout.
+
+    PYTHONDONTWRITEBYTECODE, for one, would have each command compile itself anew, which no
+    installed one does.
+    """
+    kept = {
+        name: text
+        for name, text in os.environ.items()
+        if not name.startswith(("MESOSCTL_", "PYTHON"))
+    }
+    return {**kept, "PYTHONPATH": str(ROOT)}
+
+
 def summary(seconds: Sequence[float]) -> dict[str, float]:
     """Median, least and greatest, in milliseconds."""
     return {
@@ -125,10 +139,8 @@ class Cluster:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._words: dict[str, list[str]] = {}
         self.command = installed()
-        kept = {name: text for name, text in os.environ.items() if not name.startswith("MESOSCTL_")}
         self.environment = {
-            **kept,
-            "PYTHONPATH": str(ROOT),
+            **plain_environment(),
             "XDG_RUNTIME_DIR": str(self.base),
             "XDG_CONFIG_HOME": str(self.base),
             "XDG_STATE_HOME": str(self.base),

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from common import ROOT, alternating, installed, summary, tell
+from common import ROOT, alternating, installed, plain_environment, summary, tell
 
 HEAVY = ("zmq", "msgpack", "psutil", "tabulate", "asyncio", "platformdirs", "sqlite3")
 IMPORT = """
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=21, help="runs of each process")
     parser.add_argument("--import-rounds", type=int, default=5, help="imports of each command")
     options = parser.parse_args()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MESOSCTL_CONFIG": os.devnull}
+    environment = {**plain_environment(), "MESOSCTL_CONFIG": os.devnull}
     command = installed()
     commands: dict[str, Sequence[str]] = {
         "python": [sys.executable, "-c", "pass"],

@@ -13,20 +13,21 @@ from collections.abc import Mapping
 
 from mesosctl.errors import UsageError
 from mesosctl.limits import ENV_BYTES_MAX, ENV_ENTRIES_MAX, ENV_VALUE_BYTES_MAX
+from mesosctl.model.patterns import pattern
 
 BASES = ("default", "all", "basic", "none")
-_BASIC = re.compile(r"HOME|USER|LOGNAME|SHELL|PATH|TZ|LANG|LANGUAGE|LC_[A-Z]+")
+_BASIC = pattern(r"HOME|USER|LOGNAME|SHELL|PATH|TZ|LANG|LANGUAGE|LC_[A-Z]+")
 # Who one is on another host is for that host to say when the task runs as somebody else.
 _ACCOUNT = ("HOME", "USER", "LOGNAME", "SHELL", "MAIL")
-_OURS = re.compile(r"MESOS_.*|MESOSCTL")
-_SESSION = re.compile(
+_OURS = pattern(r"MESOS_.*|MESOSCTL")
+_SESSION = pattern(
     r"SSH_.*|DBUS_.*|XDG_RUNTIME_DIR|XDG_SESSION_.*|XDG_SEAT.*|XDG_VTNR|DISPLAY|WAYLAND_.*"
     r"|XAUTHORITY|SESSION_MANAGER|DESKTOP_.*|GPG_.*|KRB5CCNAME|TERM|TERM_.*|TERMCAP|COLORTERM"
     r"|VTE_.*|WINDOWID|COLUMNS|LINES|TMUX.*|STY|WINDOW|SHLVL|PWD|OLDPWD|_|SUDO_.*|MAIL"
     r"|TMPDIR|TMP|TEMP|INVOCATION_ID|JOURNAL_STREAM|SYSTEMD_.*|NOTIFY_SOCKET|LISTEN_.*"
     r"|WATCHDOG_.*|MESOSCTL_.*"
 )
-_SECRET = re.compile(
+_SECRET = pattern(
     r".*(TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|COOKIE|API_?KEY|PRIVATE)|.*_(KEY|PASS|PWD|AUTH)(_|$)",
     re.IGNORECASE,
 )

@@ -5,19 +5,19 @@ Rules: what is wrong with a value is said in one line, before anything is sent.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from mesosctl.cli.params import Parsed, shown
 from mesosctl.errors import UsageError
 from mesosctl.model.ids import is_role
+from mesosctl.model.patterns import pattern
 
 if TYPE_CHECKING:
     from mesosctl.model.resources import Resources
 
 PATH_BYTES_MAX = 4096
 AGENT_CHARS_MAX = 255
-_USER = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.@-]{0,63}\$?")
+_USER = pattern(r"[A-Za-z0-9_.][A-Za-z0-9_.@-]{0,63}\$?")
 
 
 def parse_role(text: str) -> str:

@@ -26,6 +26,7 @@ from mesosctl.limits import (
     NAME_BYTES_MAX,
 )
 from mesosctl.model.masters import is_zk, parse_zk
+from mesosctl.model.patterns import pattern
 from mesosctl.model.records import dataclass
 from mesosctl.model.words import size_words
 
@@ -47,15 +48,15 @@ _ADDRESS_HINT = "write tcp://HOST:PORT, HOST:PORT or HOST"
 
 _UNITS_S = {"w": 604_800.0, "d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
-_DURATION_PART = re.compile(rf"({_NUMBER})(ms|[wdhms])")
-_CLOCK = re.compile(r"(?:([0-9]{1,6})-)?([0-9]{1,6}):([0-9]{2}):([0-9]{2})")
-_SIZE = re.compile(rf"({_NUMBER})\s*(?:([kmgtp])(i?b)?|b)", re.IGNORECASE)
-_BARE_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?")
-_CPUS = re.compile(r"([0-9]{1,15})?(?:\.([0-9]{0,15}))?(?:[eE]\+?([0-9]))?")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ARRAY_PART = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9})(?::([0-9]{1,9}))?)?")
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9.])?")
+_DURATION_PART = pattern(rf"({_NUMBER})(ms|[wdhms])")
+_CLOCK = pattern(r"(?:([0-9]{1,6})-)?([0-9]{1,6}):([0-9]{2}):([0-9]{2})")
+_SIZE = pattern(rf"({_NUMBER})\s*(?:([kmgtp])(i?b)?|b)", re.IGNORECASE)
+_BARE_NUMBER = pattern(r"[0-9]+(?:\.[0-9]*)?")
+_CPUS = pattern(r"([0-9]{1,15})?(?:\.([0-9]{0,15}))?(?:[eE]\+?([0-9]))?")
+_NAME = pattern(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_VARIABLE = pattern(r"[A-Za-z_][A-Za-z0-9_]*")
+_ARRAY_PART = pattern(r"([0-9]{1,9})(?:-([0-9]{1,9})(?::([0-9]{1,9}))?)?")
+_HOST = pattern(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9.])?")
 
 
 def shown(text: str) -> str:

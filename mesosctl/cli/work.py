@@ -13,8 +13,6 @@ not become a job that fails on an agent. Bytes that are no UTF-8 pass through un
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import stat
 import sys
 from collections.abc import Sequence
@@ -23,6 +21,7 @@ from dataclasses import replace
 from mesosctl.cli.params import shown
 from mesosctl.errors import UsageError
 from mesosctl.limits import ENV_VALUE_BYTES_MAX, NAME_BYTES_MAX, SCRIPT_BYTES_MAX
+from mesosctl.model.patterns import pattern
 from mesosctl.model.records import dataclass
 
 ARGUMENTS_MAX = 10_000
@@ -33,7 +32,7 @@ SCRIPT_NAME = "script"
 # Files of these names are in every sandbox already.
 _TAKEN = ("stdin", "stdout", "stderr", "tmp")
 _ELF = b"\x7fELF"
-_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+_NOT_IN_A_NAME = pattern(r"[^A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,10 @@ def _named(words: tuple[str, ...]) -> Work:
             f"there is no script {shown(first)} here",
             "check the path; for a command of the agents' own write -- before it",
         )
-    if shutil.which(first) is None:
+    # Late: it brings the modules of every compressor along.
+    from shutil import which
+
+    if which(first) is None:
         raise UsageError(
             f"{shown(first)} is neither a file here nor a command in PATH",
             "check its name; for a command of the agents' own write -- before it",

@@ -10,17 +10,17 @@ repeat and leaves open which one counts. On the wire an attribute is its text.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
 from mesosctl.errors import UsageError
 from mesosctl.model import values as v
+from mesosctl.model.patterns import pattern
 from mesosctl.model.values import Ranges
 
 AttributeValue = str | int | Ranges
 
 TEXT_CHARS_MAX = 1024
-_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
+_NUMBER = pattern(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
 _HINT = "write name:value;name:value, e.g. rack:r1;ssd:true;zone:[1-3]"
 
 

@@ -26,6 +26,7 @@ from mesosctl.errors import UsageError, require
 from mesosctl.model import values as v
 from mesosctl.model.attributes import Attributes, AttributeValue, format_attribute, parse_attribute
 from mesosctl.model.ids import AgentId
+from mesosctl.model.patterns import pattern
 from mesosctl.model.records import dataclass
 
 CONSTRAINT_CHARS_MAX = 4_000
@@ -33,7 +34,7 @@ CONSTRAINT_CHARS_MAX = 4_000
 _DEPTH_MAX = 40
 _TERMS_MAX = 200
 AGENT = "agent"
-_TOKEN = re.compile(r'\s*(?:(&&|\|\||==|!=|<=|>=|[<>!()])|"([^"]*)"|([^\s&|=!<>()"]+)|(\S))')
+_TOKEN = pattern(r'\s*(?:(&&|\|\||==|!=|<=|>=|[<>!()])|"([^"]*)"|([^\s&|=!<>()"]+)|(\S))')
 _FALSE = ("false", "no", 0)
 _HINT = "write as in 'rack==r1 && (ssd || cores>=8)'"
 _ORDERS: dict[str, Callable[[int, int], bool]] = {

@@ -9,16 +9,15 @@ module takes it apart. Commas belong to the hosts of a zk:// text, not to a list
 
 from __future__ import annotations
 
-import re
-
 from mesosctl.errors import UsageError
+from mesosctl.model.patterns import pattern
 from mesosctl.model.records import dataclass
 from mesosctl.model.values import PORT_MAX
 
 ZK = "zk://"
 ZK_PORT = 2181
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_.-]+)(?::([0-9]{1,5}))?")
-_STEP = re.compile(r"[A-Za-z0-9_.-]+")
+_HOST = pattern(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_.-]+)(?::([0-9]{1,5}))?")
+_STEP = pattern(r"[A-Za-z0-9_.-]+")
 _HINT = "write zk://HOST:2181,HOST:2181/PATH"
 
 

@@ -13,12 +13,12 @@ raise UsageError, functions that read the wire raise ValueError.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
 from mesosctl.errors import UsageError
 from mesosctl.model.ids import is_role
+from mesosctl.model.patterns import pattern
 
 Ranges = tuple[tuple[int, int], ...]
 Value = int | Ranges | frozenset[str]
@@ -31,14 +31,14 @@ PORT_MAX = 65_535
 SCALARS = ("cpus", "gpus", "mem", "disk")
 SIZES = ("mem", "disk")
 _RANK = {name: rank for rank, name in enumerate((*SCALARS, "ports"))}
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_NAME = pattern(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _ENTRIES_HINT = "write name:value;name:value, e.g. cpus:4;mem:4096;disk:10G;ports:[31000-32000]"
 RANGES_HINT = "write [first-last], e.g. [31000-32000]"
 # How many KiB a suffix stands for.
 _SUFFIX_KIB = {"k": 1, "m": 1024, "g": 1024**2, "t": 1024**3}
-_NUMBER = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?\s*([A-Za-z]*)")
-_BOUND = re.compile(r"[0-9]{1,16}")
-_ITEM = re.compile(r"[^\s{}\[\](),;:]{1,128}")
+_NUMBER = pattern(r"([+-]?)([0-9]*)(?:\.([0-9]*))?\s*([A-Za-z]*)")
+_BOUND = pattern(r"[0-9]{1,16}")
+_ITEM = pattern(r"[^\s{}\[\](),;:]{1,128}")
 _DIGITS_MAX = 40
 
 

@@ -38,8 +38,11 @@ def check_host(address: str) -> None:
 
 def _check_host(address: str) -> None:
     host, port = parse_address(address)
+    # As bytes where that is the same: of text Python wants to know how it is written in IDNA, and
+    # the tables for that take longer to load than an answer takes to come.
+    name = host.encode("ascii") if host.isascii() else host
     try:
-        system_socket.getaddrinfo(host, port, type=system_socket.SOCK_STREAM)
+        system_socket.getaddrinfo(name, port, type=system_socket.SOCK_STREAM)
     except OSError as error:
         raise Unreachable(
             f"there is no host {host}: {error.strerror or error}", "check the address"

@@ -42,6 +42,36 @@ def test_a_key_file_comes_back_as_it_was(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace(" = ", "="),
+        lambda text: text.replace('"\n', '"  # why\n'),
+        lambda text: text.replace('name = "node-1"', 'name = "node\\u002d1"'),
+        lambda text: text.replace('name = "node-1"', "name = 'node-1'"),
+        lambda text: "\n" + text.replace("\n", "\r\n"),
+    ],
+    ids=["blanks", "comment", "escape", "literal", "lines"],
+)
+def test_a_key_file_written_by_hand_is_any_toml(
+    tmp_path: Path, change: Callable[[str], str]
+) -> None:
+    """Only those that look as ours do are read without the parser."""
+    path = saved(tmp_path)
+    text = path.read_text()
+    assert change(text) != text
+    path.write_text(change(text))
+    assert load_key(path) == KEY
+
+
+def test_a_word_that_occurs_twice_is_a_mistake(tmp_path: Path) -> None:
+    """As in any TOML: which of both is meant nobody can tell."""
+    path = saved(tmp_path)
+    path.write_text(path.read_text() + 'name = "node-2"\n')
+    with pytest.raises(Refused, match="is not a key file"):
+        load_key(path)
+
+
 def test_a_key_is_never_overwritten_or_shown(tmp_path: Path) -> None:
     """A lost secret cannot be made again, and a shown one is no secret."""
     path = saved(tmp_path)
