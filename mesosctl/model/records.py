@@ -1,10 +1,10 @@
 """`dataclass` for classes with slots, made in a tenth of the time.
 
 The standard one writes and compiles six functions for each class when its module is imported: half
-of what a short command takes until it ends. Here the class is made by the standard one without
-these, and each is made when it is first called, or shared by all classes. What is promised is the
-same: fields(), replace(), pattern matching, ==, hash, repr, copies and FrozenInstanceError. What
-asks for more than slots, frozen or not, or inherits fields, goes to the standard one.
+of what a short command takes until it ends. Here each is made when it is first called, or shared by
+all classes. What is promised is the same: fields(), replace(), pattern matching, ==, hash, repr,
+copies and FrozenInstanceError. What asks for more than slots, frozen or not, or inherits fields,
+goes to the standard one; so does what the standard one would refuse.
 
 Instances are filled through the descriptors of their slots, which is twice as quick as the
 `object.__setattr__` by name of a frozen standard one.
@@ -12,6 +12,7 @@ Instances are filled through the descriptors of their slots, which is twice as q
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 from collections.abc import Callable
@@ -33,39 +34,86 @@ __all__ = ["dataclass"]
 
 
 def _made(cls: Any, options: dict[str, bool]) -> Any:
-    hints = inspect.get_annotations(cls).values()
-    special = any("InitVar" in str(hint) or "KW_ONLY" in str(hint) for hint in hints)
-    special = special or any(
-        isinstance(value, dataclasses.Field) and not _is_plain(value)
-        for value in cls.__dict__.values()
-    )
-    inherits = any(hasattr(base, "__dataclass_fields__") for base in cls.__mro__[1:])
     frozen = options == {"frozen": True, "slots": True}
-    if special or inherits or not (frozen or options == {"slots": True}):
+    inherits = any(hasattr(base, "__dataclass_fields__") for base in cls.__mro__[1:])
+    wanted = None if inherits else _fields(cls)
+    if wanted is None or not (frozen or options == {"slots": True}):
         return dataclasses.dataclass(**options)(cls)
     own = cls.__dict__
     written = [name for name in ("__init__", "__repr__", "__eq__", "__hash__") if name in own]
-    made: Any = dataclasses.dataclass(init=False, repr=False, eq=False, slots=True)(cls)
-    params = made.__dataclass_params__
-    params.init = params.repr = params.eq = True
-    params.frozen = frozen
-    fields = tuple(field.name for field in dataclasses.fields(made))
+    fields = tuple(wanted)
     methods: dict[str, Any] = {
-        "__init__": _first_init(made),
         "__repr__": _repr,
         "__eq__": _equality(fields),
         "__hash__": _hashing(fields) if frozen else None,
     }
     if frozen:
-        methods |= {
-            "__setattr__": _set_attribute,
-            "__delattr__": _delete_attribute,
-            "__getstate__": _state,
-            "__setstate__": _set_state,
-        }
-    for name, method in methods.items():
-        if name not in written:
-            setattr(made, name, method)
+        methods |= _FROZEN
+    for name in written:
+        methods.pop(name, None)
+    # Methods that come with the class cost a tenth of those that are given to it later.
+    made: Any = _with_slots(cls, wanted, frozen, methods)
+    if "__init__" not in written:
+        made.__init__ = _first_init(made)
+    return made
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Standard:
+    """One made by the standard one, for the parts of it that have no public name."""
+
+    field: int = 0
+
+
+(_FIELD,) = dataclasses.fields(_Standard)
+# In the text of a hint these say that a name is no field, or no usual one.
+_SPECIAL = ("ClassVar", "InitVar", "KW_ONLY")
+
+
+def _fields(cls: Any) -> dict[str, Any] | None:
+    """The fields of a class in their order; None for one that the standard one has to look at."""
+    found: dict[str, Any] = {}
+    has_default = False
+    for name, hint in inspect.get_annotations(cls).items():
+        text = hint if isinstance(hint, str) else str(hint)
+        value = cls.__dict__.get(name, dataclasses.MISSING)
+        field: Any = value
+        if isinstance(value, dataclasses.Field):
+            if not _is_plain(value):
+                return None
+        elif value is dataclasses.MISSING:
+            field = dataclasses.field()
+        else:
+            field = dataclasses.field(default=value)
+        missing = field.default is dataclasses.MISSING
+        lacks_default = missing and field.default_factory is dataclasses.MISSING
+        mutable = not missing and field.default.__class__.__hash__ is None
+        if any(word in text for word in _SPECIAL) or mutable or (has_default and lacks_default):
+            return None
+        has_default = not lacks_default
+        field.name, field.type, field.kw_only = name, hint, False
+        field._field_type = _FIELD._field_type  # type: ignore[attr-defined]
+        found[name] = field
+    # A field() without a hint is a mistake.
+    for name, value in cls.__dict__.items():
+        if isinstance(value, dataclasses.Field) and name not in found:
+            return None
+    return found
+
+
+def _with_slots(cls: Any, fields: dict[str, Any], frozen: bool, methods: dict[str, Any]) -> Any:
+    """The class once more, its fields in slots, and what dataclasses look for in a class."""
+    params = copy.copy(_Standard.__dataclass_params__)  # type: ignore[attr-defined]
+    params.frozen = frozen
+    left_out = (*fields, "__dict__", "__weakref__")
+    namespace = {name: value for name, value in cls.__dict__.items() if name not in left_out}
+    namespace.update(methods)
+    namespace["__slots__"] = tuple(fields)
+    namespace["__match_args__"] = tuple(fields)
+    namespace["__dataclass_fields__"] = fields
+    namespace["__dataclass_params__"] = params
+    made = type(cls)(cls.__name__, cls.__bases__, namespace)
+    made.__qualname__ = cls.__qualname__
     return made
 
 
@@ -153,3 +201,11 @@ def _state(self: Any) -> list[Any]:
 def _set_state(self: Any, state: list[Any]) -> None:
     for field, value in zip(dataclasses.fields(self), state, strict=True):
         object.__setattr__(self, field.name, value)
+
+
+_FROZEN = {
+    "__setattr__": _set_attribute,
+    "__delattr__": _delete_attribute,
+    "__getstate__": _state,
+    "__setstate__": _set_state,
+}

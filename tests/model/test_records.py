@@ -143,3 +143,42 @@ def test_a_written_method_is_kept() -> None:
 
     assert repr(Secret("x")) == "Secret()"
     assert Secret("x") == 1
+
+
+def test_what_the_standard_one_refuses_is_refused() -> None:
+    """A default that all share, a field without one behind one with, a field without a type."""
+
+    class Mutable:
+        """A list for everybody."""
+
+        items: list[int] = []  # noqa: RUF012 - what is tested
+
+    class Disorder:
+        """The second could never be left out."""
+
+        first: int = 0
+        second: int
+
+    class Untyped:
+        """A field that would be lost."""
+
+        first: int = 0
+        second = field(default=1)
+
+    for cls, error in ((Mutable, ValueError), (Disorder, TypeError), (Untyped, TypeError)):
+        with pytest.raises(error):
+            dataclass(frozen=True, slots=True)(cls)
+
+
+def test_a_variable_of_the_class_is_no_field() -> None:
+    """ClassVar goes to the standard one, with the same result."""
+
+    @dataclass(frozen=True, slots=True)
+    class Counted:
+        """Has one field."""
+
+        number: int
+        kind: ClassVar[str] = "counted"
+
+    assert [one.name for one in dataclasses.fields(Counted)] == ["number"]
+    assert (Counted(1), Counted.kind) == (Counted(1), "counted")
