@@ -27,7 +27,7 @@ def ending_of(job: Job, task: TaskView) -> list[Cause]:
     """Why it is over; at least one cause."""
     found = Cause(task.reason or _word(task), _sentence(job, task))
     more = task.message.strip()
-    if not more or more == found.text:
+    if more in found.text:
         return [found]
     return [found, Cause(found.reason, more)]
 

@@ -263,6 +263,30 @@ def test_an_end_is_explained(
     assert found.causes[0].reason and found.verdict == "" and found.time_limit_s == 3600.0
 
 
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("exit code 3", ["it ended with exit code 3"]),
+        ("", ["it ended with exit code 3"]),
+        (
+            "exit code 3; a child was killed for memory",
+            ["it ended with exit code 3", "exit code 3; a child was killed for memory"],
+        ),
+    ],
+)
+def test_what_the_executor_says_is_told_when_it_says_more(
+    world: Any, message: str, told: list[str]
+) -> None:
+    """Two lines that say the same make people look for the difference."""
+    world.submit(JOB)
+    world.launch()
+    world.take(Suppress)
+    end = {"reason": Reason.EXITED, "exit_code": 3, "message": message}
+    world.status("1.0.1", TaskState.FAILED, **end)
+    [found] = explain(world, "1")
+    assert [cause.text for cause in found.causes] == told
+
+
 def test_each_kind_of_task_is_told_once(world: Any) -> None:
     """A thousand tasks that failed alike are one explanation, and the bad ones come first."""
     world.submit(replace(JOB, indices=((0, 9, 1),), is_array=True))
