@@ -2,7 +2,8 @@
 
 Rules: a task starts a while after its launch has come and ends by itself after its time. Tasks of
 one lane follow each other, and what waits when its lane is too old is given back, as executors do.
-Nothing goes wrong in a scenario, so it sends each update once and keeps none.
+Nothing goes wrong in a scenario, so it sends each update once and keeps none; what it has it
+tells again when it registers. bench/crowd.py has many of them in front of a real master.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import NamedTuple, Protocol
 from mesosctl.core.executor_lanes import Lanes
 from mesosctl.core.machine import Effect, Event, NewId, Now, PeerLost, Received, Started, Tick
 from mesosctl.core.session import ClientSession
-from mesosctl.model.cluster import AgentInfo
+from mesosctl.model.cluster import AgentInfo, FrameworkInfo
 from mesosctl.model.ids import FrameworkId, TaskId
 from mesosctl.model.records import dataclass
-from mesosctl.model.tasks import Reason, StatusUpdate, TaskInfo, TaskState
+from mesosctl.model.tasks import Reason, StatusUpdate, TaskInfo, TaskReport, TaskState
 from mesosctl.protocol.messages.agent import (
     AgentRegistered,
     KillTasks,
@@ -72,43 +73,65 @@ class Held:
 class ScenarioAgent:
     """The machine of one agent; see the module."""
 
-    def __init__(self, info: AgentInfo, new_id: NewId, tasks: Tasks, launch_s: float) -> None:
+    def __init__(
+        self,
+        info: AgentInfo,
+        new_id: NewId,
+        tasks: Tasks,
+        launch_s: float,
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
         self._info = info
         self._new_id = new_id
         self._tasks = tasks
         self._launch_s = launch_s
-        self._session = ClientSession(
-            LINK, lambda: RegisterAgent(info), lambda now: [], new_id, HEARTBEAT_S
-        )
+        self.session = ClientSession(LINK, self._hello, lambda now: [], new_id, heartbeat_s)
         self._held: dict[str, Held] = {}
+        self._frameworks: dict[FrameworkId, FrameworkInfo] = {}
         self._due: list[Due] = []
         self._numbers = 0
         self._lanes = Lanes()
         self._updates: list[StatusUpdate] = []
 
+    def _hello(self) -> RegisterAgent:
+        reports = tuple(
+            TaskReport(
+                held.framework_id,
+                held.info.task_id,
+                held.info.name,
+                held.info.resources,
+                TaskState.RUNNING if held.running else TaskState.STAGING,
+                held.info.lane,
+            )
+            for held in self._held.values()
+        )
+        owners = dict.fromkeys(held.framework_id for held in self._held.values())
+        return RegisterAgent(self._info, reports, tuple(self._frameworks[one] for one in owners))
+
     def handle(self, event: Event, now: Now) -> list[Effect]:
         """Take one event."""
         match event:
             case Started():
-                return self._session.start(now)
+                return self.session.start(now)
             case Received(envelope=envelope):
-                message, effects = self._session.receive(envelope, now)
+                message, effects = self.session.receive(envelope, now)
                 if message is not None:
                     self._told(message, now)
                 return effects
             case PeerLost():
-                return self._session.lose(now)
+                return self.session.lose(now)
             case Tick():
                 self._pass_time(now)
-                return self._session.tick(now)
+                return self.session.tick(now)
             case _:
                 return []
 
     def _told(self, message: Message, now: Now) -> None:
         match message:
             case AgentRegistered():
-                self._session.confirm(now)
+                self.session.confirm(now)
             case LaunchTasks(framework=framework, tasks=tasks):
+                self._frameworks[framework.framework_id] = framework
                 for info in tasks:
                     key = f"{framework.framework_id}/{info.task_id}"
                     self._held[key] = Held(framework.framework_id, info)
@@ -187,11 +210,11 @@ class ScenarioAgent:
         if not self._updates:
             return []
         updates, self._updates = tuple(self._updates), []
-        return list(self._session.send(StatusUpdates(updates)))
+        return list(self.session.send(StatusUpdates(updates)))
 
     def deadline(self) -> float | None:
         """What is due first."""
-        times = [self._session.deadline(), self._lanes.deadline()]
+        times = [self.session.deadline(), self._lanes.deadline()]
         if self._due:
             times.append(self._due[0].at)
         return min((at for at in times if at is not None), default=None)
