@@ -67,5 +67,5 @@ class ManyInOne(MasterMachine):
 
 
 if __name__ == "__main__":
-    master_process.MasterMachine = ManyInOne  # type: ignore[misc]
+    master_process.MasterMachine = ManyInOne  # type: ignore[attr-defined]
     sys.exit(run(sys.argv[1:]))

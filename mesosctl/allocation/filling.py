@@ -22,7 +22,7 @@ The books are charged while it runs, because the order follows from them, and pu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from mesosctl.allocation.base import Grant, Refuses, is_offerable
 from mesosctl.allocation.contenders import Contender, Spot
@@ -327,32 +327,46 @@ class Round:
     # --- what is left -----------------------------------------------------------------------------
 
     def _give_rests(self) -> None:
-        """Hand out what fits nobody's task."""
-        for at, spot in enumerate(self._spots):
-            if spot.free is not EMPTY and is_offerable(spot.free):
-                self._give_rest(at)
+        """Hand out what fits nobody's task; where much is left most have all they asked for."""
+        for first, end in ((0, self._fresh), (self._fresh, len(self._spots))):
+            order: list[Node] | None = None
+            for at in range(first, end):
+                if not is_offerable(self._spots[at].free):
+                    continue
+                if end == 1:
+                    self._give_rest(at, self._tree.leaves())
+                    continue
+                if order is None:
+                    order = self._unsated(end == self._fresh)
+                if not order:
+                    break
+                if self._give_rest(at, order):
+                    order.sort(key=self._tree.place)
 
-    def _give_rest(self, at: int) -> None:
-        lowest, usable = self._lowest_who_wants(at)
-        if lowest is None:
-            return
+    def _unsated(self, is_fresh: bool) -> list[Node]:
+        """Those to whom an agent is shown and who may have more, in order."""
+        shown = self._ledger.active if is_fresh else self._ledger.changed_frameworks
+        leaves = [leaf for leaf in self._tree.leaves() if leaf.name in shown]
+        return [leaf for leaf in leaves if self._contender(leaf).left != 0]
+
+    def _give_rest(self, at: int, leaves: Iterable[Node]) -> bool:
+        """Whether somebody got what is left of this agent."""
+        lowest, usable = self._lowest_who_wants(at, leaves)
         # One that refuses it for a moment is a rival all the same: what is offered counts, and
         # would leave to that rival all that becomes free meanwhile.
-        if self._active == 1 or self._is_one_task(lowest, usable):
+        if lowest and (self._active == 1 or self._is_one_task(lowest, usable)):
             spot = self._spots[at]
             spot.grants[lowest.name] = spot.grants.get(lowest.name, EMPTY) + usable
             spot.free = spot.free - usable
             self._charge(lowest, usable.quantities(), 1, 1)
             self._consume(lowest, usable, 1)
+            return True
+        return False
 
-    def _lowest_who_wants(self, at: int) -> tuple[Contender | None, Resources]:
+    def _lowest_who_wants(
+        self, at: int, leaves: Iterable[Node]
+    ) -> tuple[Contender | None, Resources]:
         spot = self._spots[at]
-        if at < self._fresh:
-            leaves = self._tree.leaves()
-        else:
-            active = self._ledger.active
-            changed = [active[name] for name in self._ledger.changed_frameworks]
-            leaves = iter(sorted(changed, key=self._tree.place))
         for leaf in leaves:
             contender = self._contender(leaf)
             if contender.left == 0:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mesosctl.allocation.base import Client, Grant, RoleTerms
 from mesosctl.allocation.drf import DrfAllocator
+from mesosctl.allocation.tree import RoleTree
 from mesosctl.errors import InvariantBroken
 from mesosctl.model.resources import EMPTY, Resources
 from mesosctl.testing.allocators import AllocatorWorld
@@ -459,3 +460,29 @@ def test_check_finds_a_wrong_sum() -> None:
     allocator._agents["a0"].free = SLOT
     with pytest.raises(InvariantBroken, match="a0"):
         allocator.check()
+
+
+def test_what_is_left_over_is_not_sorted_for_once_an_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a large cluster most is left over by frameworks that had all they asked for.
+
+    30 frameworks want one task more of 300 agents: their order is asked for some times for each of
+    them, not once for each pair (9,000 times).
+    """
+    allocator = DrfAllocator()
+    for number in range(300):
+        allocator.set_agent(f"a{number}", Resources.scalars(cpus=8, mem=4096))
+    task = Resources.scalars(cpus=1, mem=64)
+    for number in range(30):
+        allocator.set_framework(Client(f"f{number}", f"r{number}", task=task, count=1))
+    for grant in allocator.allocate(lambda *_: False):
+        allocator.charge(grant.framework, grant.agent, grant.resources)
+    asked = []
+    place = RoleTree.place
+    monkeypatch.setattr(
+        RoleTree, "place", lambda self, leaf: asked.append(leaf) or place(self, leaf)
+    )
+    for number in range(30):
+        allocator.set_framework(Client(f"f{number}", f"r{number}", task=task, count=1))
+    grants = allocator.allocate(lambda *_: False)
+    assert sorted(grant.framework for grant in grants) == sorted(f"f{n}" for n in range(30))
+    assert len(asked) <= 300
