@@ -202,7 +202,9 @@ class _Parser:
         found = self._any()
         kind, text, at = self._next()
         if kind == "word":
-            raise self._wrong(f"{text!r} follows without && or ||", at)
+            meant = {"and": "&&", "or": "||"}.get(text.lower())
+            hint = f"did you mean {meant}?" if meant else _HINT
+            raise self._wrong(f"{text!r} follows without && or ||", at, hint)
         if kind != "end":
             raise self._wrong(f"{text!r} does not belong there", at)
         return found

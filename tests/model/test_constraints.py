@@ -78,6 +78,7 @@ def test_what_a_constraint_means(text: str, holds: bool) -> None:
         ("(rack==r1", 10, "a ) is missing"),
         ("rack==r1)", 9, "')' does not belong there"),
         ("rack==r1 ssd", 10, "follows without && or ||"),
+        ("rack==r1 AND ssd", 10, "did you mean &&?"),
         ("==r1", 1, "where a name belongs"),
         ("cores>big", 7, "compares numbers"),
         ('rack=="r1', 7, "a second quote"),

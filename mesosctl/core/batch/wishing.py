@@ -48,6 +48,8 @@ def _wheres(queue: Queue) -> tuple[Where, ...]:
         return ()
     found: dict[Where, None] = {}
     for size in queue.wanted:
+        if not size.constraint and not size.apart:
+            return ()
         spots = queue.jobs[size.apart].spots if size.apart else ()
         where = Where(size.constraint, tuple(sorted(spots))[:WHERE_AGENTS_MAX])
         if where == ANYWHERE:
