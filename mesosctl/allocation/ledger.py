@@ -79,7 +79,9 @@ class Ledger:
         self.tree.set_terms(role, terms)
         if terms.limit is not None or terms.guarantee or self.quota.is_counted(role):
             self.quota.set_terms(role, terms, list(self._charges_of(role)))
-            self._look_again(role)
+            # Whom another's guarantee held back may be free of it by now.
+            for top in {role: None, **self.quota.capped}:
+                self._look_again(top)
             self.spare = self._count_spare()
 
     def _charges_of(self, top: str) -> Iterator[tuple[str, Resources]]:

@@ -62,7 +62,7 @@ class Node:
         mine = self.quantities
         if sign > 0:
             for name, amount in quantities.items():
-                mine[name] = mine.get(name, 0) + amount
+                mine[name] = mine[name] + amount if name in mine else amount
             return
         for name, amount in quantities.items():
             left = mine.get(name, 0) - amount
@@ -175,8 +175,11 @@ class RoleTree:
         while node is not None and node is not self.root:
             node.add(quantities, sign)
             node.charges += charges
-            self._move(node)
-            node = node.parent
+            parent = node.parent
+            # An only child needs no rank; a round does this for every grant.
+            if parent is not None and (len(parent.order) != 1 or parent.order[0][1] is not node):
+                self._move(node)
+            node = parent
 
     def restore(self, journal: dict[Node, Snapshot]) -> None:
         """Put nodes back to what they held before."""
@@ -225,12 +228,14 @@ class RoleTree:
         """The dominant share over the weight: the largest share of any one resource."""
         largest = 0.0
         totals = self._totals
+        if weight_milli == 1000:
+            for name, amount in quantities.items():
+                if name in totals and (share := amount / totals[name]) > largest:
+                    largest = share
+            return largest
         for name, amount in quantities.items():
             if name in totals:
-                if weight_milli == 1000:
-                    share = amount / totals[name]
-                else:
-                    share = amount * 1000 / (totals[name] * weight_milli)
+                share = amount * 1000 / (totals[name] * weight_milli)
                 if share > largest:
                     largest = share
         return largest
@@ -265,9 +270,12 @@ class RoleTree:
         if len(order) == 1 and order[0][1] is node:
             return
         old, node.rank = node.rank, self._rank(node)
-        at = bisect_left(order, (old,))
-        if at == len(order) or order[at][1] is not node:
-            return
+        # Whose turn it is in a round is who is charged next.
+        at = parent.at
+        if at >= len(order) or order[at][1] is not node:
+            at = bisect_left(order, (old,))
+            if at == len(order) or order[at][1] is not node:
+                return
         entry = (node.rank, node)
         is_before = at + 1 == len(order) or node.rank < order[at + 1][0]
         if is_before and (not at or order[at - 1][0] < node.rank):
