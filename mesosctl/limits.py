@@ -158,6 +158,12 @@ WEIGHT_MILLI_MAX = 1_000_000_000
 PRIORITY_MAX = 1_000_000
 # Resource names that one quota may bound.
 QUOTA_NAMES_MAX = 100
+# Space on an agent is gathered for a task for so long, looked for so often, on one of so many
+# agents at once, of which so many are looked at (docs/decisions/stated-demand.md).
+GATHER_S = 300.0
+GATHER_LOOK_S = 0.25
+GATHER_ONE_IN = 10
+GATHER_SCAN = 1_000
 # Pairs of roles between which resources of one agent were moved by reservations.
 RESERVATIONS_MAX = 1_000
 # How long a master that was started anew waits for agents before it trusts its count of what roles

@@ -35,7 +35,9 @@ class Contender:
         "at",
         "end",
         "excluded",
+        "is_noted",
         "is_plain",
+        "is_whole",
         "leaf",
         "left",
         "looked_at",
@@ -56,9 +58,13 @@ class Contender:
         self.quantities = self.task.quantities() if self.task is not None else EMPTY.quantities()
         self.is_plain = self.task is not None and self.task.is_plain_scalar()
         self.left = None if self.task is None or client is None else client.count
+        # Whether agents go to it whole, as many as its tasks need.
+        self.is_whole = False
         self.span = span
         self.start = start
         self.excluded: dict[int, None] = {}
+        # Whether what it held before the round is noted.
+        self.is_noted = False
         self.rewind()
 
     def rewind(self) -> None:

@@ -2,12 +2,12 @@
 
 Rules:
 - The framework that is first in the tree's order takes the next piece: one task if it stated a
-  size (no more pieces than its stated count), the whole of an agent if it did not or if no other
-  framework is active. So of two
+  size (no more pieces than its stated count), the whole of an agent if it did not. A framework that
+  is active alone gets agents whole, as many as hold the tasks it stated. So of two
   frameworks with equal tasks and endless queues none gets ahead by more than one task, however much
   became free, and nobody is passed over on an agent that its task would have fitted on.
-- What fits nobody's task goes to the lowest share if that puts it ahead by no more than one task,
-  or if it has no rival. Ranges and sets cost no share: those left over on an agent go to the
+- What fits nobody's task goes to the lowest share if that puts it ahead by no more than one task.
+  Ranges and sets cost no share: those left over on an agent go to the
   lowest share that was granted something there.
 - A role gets nothing beyond its limit, nor of what is kept for guarantees of others: a task that
   would cross that does not fit, and an agent that goes whole goes as far (see rooms.py). Roles
@@ -27,7 +27,6 @@ from collections.abc import Iterable, Mapping
 from mesosctl.allocation.base import Grant, Refuses, is_offerable
 from mesosctl.allocation.contenders import Contender, Spot
 from mesosctl.allocation.ledger import Ledger
-from mesosctl.allocation.quota import cut, is_crumb, top_of
 from mesosctl.allocation.rooms import Rooms
 from mesosctl.allocation.tree import Node, Snapshot
 from mesosctl.model.resources import EMPTY, Resources
@@ -77,8 +76,11 @@ class Round:
             self._reset_walks()
             self._tree.restore(self._journal)
         self._settle()
+        roles = {name: contender.role for name, contender in self._contenders.items()}
+        # As Grant(...) does, without its detour: a full round makes tens of thousands.
+        new = tuple.__new__
         return [
-            Grant(framework, self._contenders[framework].role, spot.agent, resources)
+            new(Grant, (framework, roles[framework], spot.agent, resources))
             for spot in self._spots
             for framework, resources in spot.grants.items()
         ]
@@ -131,8 +133,8 @@ class Round:
             role = "" if leaf.client is None else leaf.client.role
             found = Contender(leaf, role, span, start)
             if self._active == 1:
-                # Nobody else wants anything: coarse offers, so that it can place what comes next.
-                found.task = found.left = None
+                # Nobody else wants anything: agents go whole, so that it can place what comes next.
+                found.is_whole = found.task is not None
             self._contenders[leaf.name] = found
         return found
 
@@ -156,14 +158,16 @@ class Round:
 
     def _grant(self, contender: Contender, at: int, piece: Resources, tasks: int) -> None:
         spot = self._spots[at]
-        self._charge(contender, contender.quantities if tasks == 1 else piece.quantities(), 1, 1)
+        is_task = tasks == 1 and not contender.is_whole
+        self._charge(contender, contender.quantities if is_task else piece.quantities(), 1, 1)
         self._consume(contender, piece, 1)
         if contender.left is not None:
             contender.left -= tasks
-        have = spot.grants.get(contender.name)
-        spot.grants[contender.name] = piece if have is None else have + piece
+        grants = spot.grants
+        have = grants.get(contender.name)
+        grants[contender.name] = piece if have is None else have + piece
         if piece is spot.free:
-            spot.sure = not have and len(spot.grants) == 1
+            spot.sure = not have and len(grants) == 1
             spot.free = EMPTY
             self._close(at)
             return
@@ -174,11 +178,12 @@ class Round:
     def _charge(
         self, contender: Contender, quantities: Mapping[str, int], sign: int, charges: int
     ) -> None:
-        journal = self._journal
-        node = contender.leaf
-        while node.parent is not None and node not in journal:
-            journal[node] = (dict(node.quantities), node.charges)
-            node = node.parent
+        if not contender.is_noted:
+            contender.is_noted = True
+            node = contender.leaf
+            while node.parent is not None and node not in self._journal:
+                self._journal[node] = (dict(node.quantities), node.charges)
+                node = node.parent
         self._tree.book(contender.leaf, quantities, sign, charges)
 
     def _consume(self, contender: Contender, piece: Resources, sign: int) -> None:
@@ -188,32 +193,11 @@ class Round:
     def _usable(self, contender: Contender, spot: Spot) -> Resources:
         """What the contender's role may use of what is left, as far as quota allows."""
         usable = spot.free if spot.plain else spot.free.allocatable_to(contender.role)
-        room = self._rooms.of(contender.role) if self._is_bounded else None
-        if room is None:
-            return usable
-        allowed = cut(usable, room)
-        if allowed is not usable:
-            self._ledger.quota.capped[top_of(contender.role)] = None
-        return allowed
+        return self._rooms.cut(contender.role, usable) if self._is_bounded else usable
 
     def _is_blocked(self, contender: Contender) -> bool:
-        """Whether quota leaves nothing for its role on any agent: no need to ask each."""
-        room = self._rooms.of(contender.role) if self._is_bounded else None
-        if room is None:
-            return False
-        if self._rooms.first and not self._rooms.lacks(contender.role):
-            return True
-        top = top_of(contender.role)
-        if self._ledger.quota.has_reservations(top):
-            return False
-        if contender.task is None:
-            blocked = is_crumb(room)
-        else:
-            needs = contender.quantities.items()
-            blocked = any(room.get(name, need) < need for name, need in needs)
-        if blocked:
-            self._ledger.quota.capped[top] = None
-        return blocked
+        needs = None if contender.task is None else contender.quantities
+        return self._rooms.blocks(contender.role, needs)
 
     def _has_room(self, spot: Spot) -> bool:
         if not is_offerable(spot.free):
@@ -247,8 +231,10 @@ class Round:
 
         A piece of a contender that stated no size is of 0 tasks.
         """
-        while contender.left != 0 and not self._is_blocked(contender):
-            at = self._find(contender.at)
+        while contender.left != 0 and not (self._is_bounded and self._is_blocked(contender)):
+            at = contender.at
+            if self._next[at] != at:
+                at = self._find(at)
             if at >= contender.end:
                 if contender.end == contender.start or not contender.start:
                     return None
@@ -263,11 +249,17 @@ class Round:
 
     def _piece(self, contender: Contender, at: int, alone: bool) -> tuple[Resources, int] | None:
         spot = self._spots[at]
-        usable = self._usable(contender, spot)
+        is_free = spot.plain and not self._is_bounded
+        usable = spot.free if is_free else self._usable(contender, spot)
         task = contender.task
         if task is None:
-            is_good = is_offerable(usable) and self._wants(contender, at, usable)
-            return (usable, 0) if is_good else None
+            # What nobody has a part of yet is enough for an offer, or it were not open.
+            is_good = (not spot.grants and usable is spot.free) or is_offerable(usable)
+            return (usable, 0) if is_good and self._wants(contender, at, usable) else None
+        if contender.is_whole:
+            count = usable.count_fitting(task)
+            count = count if contender.left is None else min(count, contender.left)
+            return (usable, count) if count and self._wants(contender, at, usable) else None
         count = 1
         if alone:
             # Nobody else is left to take turns with: all pieces of this agent at once.
@@ -292,7 +284,7 @@ class Round:
         if at in contender.excluded:
             return False
         spot = self._spots[at]
-        have = spot.grants.get(contender.name)
+        have = spot.grants.get(contender.name) if spot.grants else None
         if self._refuses(contender.name, spot.agent, usable if have is None else have + usable):
             return False
         contender.looked_at = at
@@ -352,9 +344,7 @@ class Round:
     def _give_rest(self, at: int, leaves: Iterable[Node]) -> bool:
         """Whether somebody got what is left of this agent."""
         lowest, usable = self._lowest_who_wants(at, leaves)
-        # One that refuses it for a moment is a rival all the same: what is offered counts, and
-        # would leave to that rival all that becomes free meanwhile.
-        if lowest and (self._active == 1 or self._is_one_task(lowest, usable)):
+        if lowest and self._is_one_task(lowest, usable):
             spot = self._spots[at]
             spot.grants[lowest.name] = spot.grants.get(lowest.name, EMPTY) + usable
             spot.free = spot.free - usable

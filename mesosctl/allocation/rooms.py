@@ -14,13 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mesosctl.allocation.quota import Quota, top_of
+from mesosctl.allocation.quota import Quota, cut, is_crumb, top_of
+from mesosctl.model.resources import Resources
 
 
 class Rooms:
     """See the module. `free`: unreserved scalars that may be granted at all, by name."""
 
     def __init__(self, quota: Quota, free: Mapping[str, int]) -> None:
+        self._quota = quota
         self._limits = {role: quota.room(role) or {} for role in quota.limited()}
         self._owed = quota.owed() if quota.has_guarantees else {}
         self.surplus: dict[str, int] = {}
@@ -53,6 +55,36 @@ class Rooms:
         if known is None:
             known = self._known[top] = self._room(top)
         return known
+
+    def cut(self, role: str, usable: Resources) -> Resources:
+        """As much of what is usable as the role has room for."""
+        room = self.of(role)
+        if room is None:
+            return usable
+        allowed = cut(usable, room)
+        if allowed is not usable:
+            self._quota.capped[top_of(role)] = None
+        return allowed
+
+    def blocks(self, role: str, needs: Mapping[str, int] | None) -> bool:
+        """Whether there is nothing for the role on any agent: no need to ask each.
+
+        `needs`: amounts of its task; None: anything that is worth an offer.
+        """
+        room = self.of(role)
+        if room is None:
+            return False
+        if self.first and not self.lacks(role):
+            return True
+        if self._quota.has_reservations(top_of(role)):
+            return False
+        if needs is None:
+            blocked = is_crumb(room)
+        else:
+            blocked = any(room.get(name, need) < need for name, need in needs.items())
+        if blocked:
+            self._quota.capped[top_of(role)] = None
+        return blocked
 
     def _room(self, top: str) -> dict[str, int]:
         owed = self._owed.get(top, {})

@@ -165,8 +165,7 @@ class Referee:
             return False
         usable = self.free[agent].allocatable_to(client.role)
         have = self.grants.get(pair, EMPTY)
-        alone = sum(c.active and c.count != 0 for c in self.scene.clients.values()) == 1
-        task = None if alone else client.task
+        task = client.task
         if task is None:
             good = is_offerable(usable)
         else:

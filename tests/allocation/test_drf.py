@@ -237,10 +237,23 @@ def test_what_fits_nobodys_task_is_still_offered() -> None:
         Grant("g", "*", "a1", SLOT),
     ]
     show(allocator, "f", active=False)
-    assert sorted(allocator.allocate(nobody), key=lambda grant: grant.agent) == [
-        Grant("g", "*", "a0", Resources.parse("cpus:3;mem:64G")),
-        Grant("g", "*", "a1", SLOT.times(5)),
-    ]
+    # Alone, g gets a1 whole. a0 is of no use for the task that it stated.
+    assert allocator.allocate(nobody) == [Grant("g", "*", "a1", SLOT.times(5))]
+
+
+def test_one_alone_gets_as_many_agents_as_its_tasks_need() -> None:
+    """12 tasks of one CPU, agents of 10: two of three, whole; all of them if it does not say."""
+    allocator = cluster("cpus:10;mem:16G", "cpus:10;mem:16G", "cpus:10;mem:16G")
+    whole = Resources.parse("cpus:10;mem:16G")
+    enter(allocator, Client("f", "*"), task=SLOT)
+    demand(allocator, "f", SLOT, 12)
+    assert allocator.allocate(nobody) == [Grant("f", "*", f"a{n}", whole) for n in (0, 1)]
+    # What it declines is not all there is.
+    declined = Grant("f", "*", "a1", whole), Grant("f", "*", "a2", whole)
+    demand(allocator, "f", SLOT, 12)
+    assert allocator.allocate(lambda _f, agent, _r: agent == "a0") == list(declined)
+    enter(allocator, Client("f", "*"))
+    assert len(allocator.allocate(nobody)) == 3
 
 
 def test_a_rest_does_not_go_to_one_because_its_rival_declined_it() -> None:

@@ -249,6 +249,7 @@ class MasterMachine:
         effects += unreachable.tell_unreachable(state, now)
         effects += frameworks.expire_frameworks(state, now)
         effects += draining.expire(state, now)
+        state.gatherings.prepare(state, now)
         if now.mono >= self._round_at:
             # Filters that ran out make room without any message having come.
             self._round_at = now.mono + state.allocation_interval_s
@@ -260,7 +261,11 @@ class MasterMachine:
         quotas.end_wait(self.state, now)
         if not self.state.allocation_wanted:
             return []
-        return offering.make_offers(self.state, now)
+        effects = offering.make_offers(self.state, now)
+        if self.state.allocation_wanted:
+            # A gathering ended with that, and others are to have what it held back.
+            effects += offering.make_offers(self.state, now)
+        return effects
 
     def deadline(self) -> float | None:
         """The earliest of all timers."""
@@ -272,6 +277,7 @@ class MasterMachine:
             frameworks.deadline(state),
             draining.deadline(state),
             state.limits_wait_until,
+            state.gatherings.deadline(),
             self._stop_at,
         ]
         filters = state.filters.deadline()

@@ -21,11 +21,15 @@ from mesosctl.protocol.messages.framework import Offers, Rescind
 def make_offers(state: MasterState, now: Now) -> list[Effect]:
     """One allocation over what has changed; what comes of it is."""
     expire_filters(state, now)
+    gatherings = state.gatherings
+    gatherings.prepare(state, now)
     state.allocation_wanted = False
 
     def refuses(framework: str, agent: str, resources: Resources) -> bool:
         info = state.agents[AgentId(agent)].info
         if state.wheres.excludes(FrameworkId(framework), info):
+            return True
+        if gatherings.by_agent and gatherings.holds_back(framework, agent, resources):
             return True
         return state.filters.blocks(framework, agent, resources, now.mono)
 
@@ -48,6 +52,9 @@ def make_offers(state: MasterState, now: Now) -> list[Effect]:
         state.offers[offer.offer_id] = OutstandingOffer(offer, now.mono)
         agent.offers[offer.offer_id] = framework.offers[offer.offer_id] = None
         made.setdefault(framework_id, []).append(offer)
+        if gatherings.by_agent:
+            gatherings.granted(state, framework_id, grant.resources)
+    gatherings.begin(state, now)
     effects: list[Effect] = []
     for framework_id, offers in made.items():
         effects += state.send(state.frameworks[framework_id].peer, Offers(tuple(offers)))

@@ -17,15 +17,15 @@ from mesosctl.allocation.base import Allocator, Client
 from mesosctl.allocation.filters import FilterBook
 from mesosctl.allocation.ledger import Ledger
 from mesosctl.core.machine import Effect, NewId
+from mesosctl.core.master.gathering import Gatherings
 from mesosctl.core.master.registry import AgentEntry, Mode, RoleEntry
+from mesosctl.core.master.removals import Removals
 from mesosctl.core.master.wheres import Wheres
 from mesosctl.core.session import ServerSessions
 from mesosctl.errors import require
 from mesosctl.limits import (
     AGENT_TIMEOUT_S,
     OFFER_TIMEOUT_S,
-    UNREACHABLE_BURST,
-    UNREACHABLE_EVERY_S,
 )
 from mesosctl.model.cluster import AgentInfo, FrameworkInfo, Offer, Principal
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
@@ -35,36 +35,6 @@ from mesosctl.model.tasks import TERMINAL, StatusUpdate, TaskState
 from mesosctl.protocol.messages.base import Message
 
 REMOVED_FRAMEWORKS_KEPT = 1000
-
-
-@dataclass(slots=True)
-class Removals:
-    """How many agents may be counted as unreachable now: a bucket of tokens, full at first.
-
-    It holds `tokens` at `filled_at` monotonic seconds, gets one more every `every_s` seconds, and
-    never holds more than `burst`. `is_told`: the operator knows that agents wait for tokens.
-    """
-
-    burst: int = UNREACHABLE_BURST
-    every_s: float = UNREACHABLE_EVERY_S
-    tokens: float = UNREACHABLE_BURST
-    filled_at: float = 0.0
-    is_told: bool = False
-
-    def take(self, mono: float) -> bool:
-        """Take a token; False when there is none."""
-        gained = (mono - self.filled_at) / self.every_s
-        self.tokens = min(float(self.burst), self.tokens + max(0.0, gained))
-        self.filled_at = mono
-        # What was divided and multiplied again may miss a whole one by a hair.
-        if self.tokens < 1 - 1e-9:
-            return False
-        self.tokens -= 1
-        return True
-
-    def ready_at(self) -> float:
-        """When there is a token, in monotonic seconds; in the past when there is one already."""
-        return self.filled_at + (1 - self.tokens) * self.every_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +183,7 @@ class MasterState:
     allocation_interval_s: float = 1.0
     filters: FilterBook = field(default_factory=FilterBook)
     wheres: Wheres = field(default_factory=Wheres)
+    gatherings: Gatherings = field(default_factory=Gatherings)
     agents: dict[AgentId, AgentRecord] = field(default_factory=dict)
     frameworks: dict[FrameworkId, FrameworkRecord] = field(default_factory=dict)
     offers: dict[OfferId, OutstandingOffer] = field(default_factory=dict)
