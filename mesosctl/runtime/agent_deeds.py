@@ -217,7 +217,7 @@ class AgentDeeds:
             text = f"the sandbox cannot be made: {error.strerror}"
             self._loop.post(deeds.SandboxFailed(effect.container, "failed", text))
         else:
-            path = str(self._places.sandboxes / effect.container)
+            path = f"{self._places.sandboxes}/{effect.container}"
             self._loop.post(deeds.SandboxMade(effect.container, path))
 
     def _account(self, user: str) -> tuple[int, int]:
@@ -246,10 +246,10 @@ class AgentDeeds:
     def _directory(self, container: str, uid: int, gid: int, fresh: bool) -> None:
         framework, _, task = container.partition("/")
         try:
+            parent = os.open(framework, _DIRECTORY, dir_fd=self._sandboxes)
+        except FileNotFoundError:
             os.mkdir(framework, 0o700, dir_fd=self._sandboxes)
-        except FileExistsError:
-            pass
-        parent = os.open(framework, _DIRECTORY, dir_fd=self._sandboxes)
+            parent = os.open(framework, _DIRECTORY, dir_fd=self._sandboxes)
         try:
             # Its users must be able to pass, not to look around. Setting it anew for each task
             # would write to the disk each time.
@@ -263,9 +263,10 @@ class AgentDeeds:
                     raise _NoSandbox("used", text) from None
             sandbox = os.open(task, _DIRECTORY, dir_fd=parent)
             try:
-                if os.fstat(sandbox).st_uid != uid:
+                found = os.fstat(sandbox)
+                if found.st_uid != uid:
                     os.fchown(sandbox, uid, gid)
-                if stat.S_IMODE(os.fstat(sandbox).st_mode) != 0o700:
+                if stat.S_IMODE(found.st_mode) != 0o700:
                     os.fchmod(sandbox, 0o700)
             finally:
                 os.close(sandbox)
