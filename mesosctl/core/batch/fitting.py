@@ -15,7 +15,7 @@ from dataclasses import field
 
 from mesosctl.core.batch.explaining import need_of
 from mesosctl.core.batch.keys import HeldRequest
-from mesosctl.core.batch.outlook import KnownFit, Outlook
+from mesosctl.core.batch.outlook import FIT_BELIEVED_S, KnownFit, Outlook
 from mesosctl.core.batch.queue import Queue
 from mesosctl.core.batch.records import Job, Size
 from mesosctl.core.batch.watching import Watches
@@ -27,6 +27,7 @@ from mesosctl.protocol.messages.explain import HowFits
 
 # A listing right after another one is told the same.
 FIT_FRESH_S = 1.0
+FIT_FRESH_EACH_S = 0.0002
 FIT_ANSWER_S = 1.0
 FIT_REFRESH_S = 5.0
 # Most of what waits is alike; of the rest no answer is awaited.
@@ -39,6 +40,11 @@ class _Question:
     sizes: list[Size]
     until: float
     held: list[HeldRequest] = field(default_factory=list)
+
+
+def _fresh_s(known: KnownFit) -> float:
+    """How long an answer counts as one of now: the more agents, the dearer is the next one."""
+    return min(FIT_BELIEVED_S, max(FIT_FRESH_S, known.fit.agents * FIT_FRESH_EACH_S))
 
 
 class Fitting:
@@ -77,7 +83,7 @@ class Fitting:
         stale = {
             job.size: job
             for job in jobs
-            if job.size not in known or now.mono - known[job.size].at >= FIT_FRESH_S
+            if job.size not in known or now.mono - known[job.size].at >= _fresh_s(known[job.size])
         }
         if not stale or not driver.is_registered or len(self._open) >= QUESTIONS_MAX:
             return []

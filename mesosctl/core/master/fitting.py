@@ -69,13 +69,14 @@ def on_how_fits(state: MasterState, peer: str, message: HowFits, now: Now) -> li
 def fit_of(state: MasterState, framework: FrameworkRecord, need: Need, now: Now) -> Fit:
     """How it fits now. Raises UsageError for a constraint that is none."""
     refused = _refused(state, framework, now)
+    sizes = _Sizes(framework.info.role, need.resources)
     groups: dict[tuple[str, tuple[str, ...], str], _Group] = {}
     agents = 0
     for agent_id, agent in state.agents.items():
         if state.mode(agent_id) is Mode.GONE:
             continue
         agents += 1
-        verdict = _judge(state, framework, agent, need, refused.get(agent_id, ()))
+        verdict = _judge(state, framework, agent, need.where, sizes, refused.get(agent_id, ()))
         group = groups.setdefault((verdict.reason, verdict.lacking, verdict.text), _Group())
         _enter(group, agent.info.name, verdict)
     for agent_id in state.missing:
@@ -109,7 +110,7 @@ def _enter(group: _Group, name: str, verdict: _Verdict) -> None:
     group.agents += 1
     if len(group.names) < NAMES_MAX:
         group.names.append(name)
-    have = verdict.have.quantities()
+    have = verdict.have.quantities() if verdict.lacking else {}
     for lacking in verdict.lacking:
         most = have.get(lacking, 0)
         if lacking not in group.most or most > group.most[lacking][0]:
@@ -158,20 +159,49 @@ def _listed(
 
 
 # --- one agent ------------------------------------------------------------------------------------
+class _Sizes:
+    """What a need takes of agents: worked out once for each size, for most agents are alike."""
+
+    def __init__(self, role: str, need: Resources) -> None:
+        self.need = need
+        self._role = role
+        self._usable: dict[Resources, tuple[Resources, Resources | None]] = {}
+        self._small: dict[Resources, _Verdict] = {}
+
+    def of(self, resources: Resources) -> tuple[Resources, Resources | None]:
+        """What of these the role may use, and what the need would take of that."""
+        found = self._usable.get(resources)
+        if found is None:
+            usable = resources.allocatable_to(self._role)
+            found = self._usable[resources] = usable, usable.take(self.need)
+        return found
+
+    def too_small(self, total: Resources, usable: Resources) -> _Verdict:
+        """The verdict on an agent that could not take it if it were idle."""
+        found = self._small.get(total)
+        if found is None:
+            found = self._small[total] = _too_small(total, usable, self.need)
+        return found
+
+
+_FITS = _Verdict("")
+
+
 def _judge(
     state: MasterState,
     framework: FrameworkRecord,
     agent: AgentRecord,
-    need: Need,
+    where: Where,
+    sizes: _Sizes,
     refused: list[tuple[Resources, float]] | tuple[()],
 ) -> _Verdict:
-    missed = _missed(state, agent, need.where)
+    missed = _missed(state, agent, where)
     if missed:
         return _Verdict("Constraint", text=missed)
-    info, role = agent.info, framework.info.role
-    usable = info.total.allocatable_to(role)
-    if usable.take(need.resources) is None:
-        return _too_small(info.total, usable, need.resources)
+    info = agent.info
+    usable, taken = sizes.of(info.total)
+    if taken is None:
+        return sizes.too_small(info.total, usable)
     entry = state.registry.get(info.agent_id)
     if entry is not None and entry.mode is not Mode.IN_USE:
         return _Verdict(
@@ -179,12 +209,13 @@ def _judge(
         )
     if not agent.peer:
         return _Verdict("Unreachable")
-    free = _free(state, agent).allocatable_to(role)
-    taken = free.take(need.resources)
+    free, taken = sizes.of(_free(state, agent))
     if taken is None:
-        return _in_use(state, framework, agent, free, need.resources)
+        return _in_use(state, framework, agent, free, sizes.need)
+    if not refused:
+        return _FITS
     left = [left_s for resources, left_s in refused if resources.contains(taken)]
-    return _Verdict("Filtered", left_s=max(left)) if left else _Verdict("")
+    return _Verdict("Filtered", left_s=max(left)) if left else _FITS
 
 
 def _missed(state: MasterState, agent: AgentRecord, where: Where) -> str:
