@@ -37,7 +37,7 @@ from mesosctl.core.machine import (
     Tick,
 )
 from mesosctl.model.cluster import Demand, FrameworkInfo
-from mesosctl.model.ids import FrameworkId, TaskId
+from mesosctl.model.ids import FrameworkId, OfferId, TaskId
 from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import Command, StatusUpdate, TaskInfo, TaskState
 from mesosctl.runtime.ids import new_id
@@ -97,6 +97,7 @@ class Member:
 
     def _launch(self) -> list[Effect]:
         effects: list[Effect] = []
+        unused: list[OfferId] = []
         for offer in list(self.driver.offers.values()):
             free, tasks = offer.resources, []
             while len(self.alive) < self.wanted and (part := free.take(TASK)) is not None:
@@ -109,8 +110,11 @@ class Member:
                     lasts_s = max(1.0, self._chance.gauss(MEAN_S, DEVIATION_S))
                 command = Command(("sleep", f"{lasts_s:.3f}"))
                 tasks.append(TaskInfo(task_id, self.name, offer.agent_id, part, command))
-            # What is left would only be refused again and again: it is of no use to us now.
-            effects += self.driver.accept((offer.offer_id,), tasks)
+            if tasks:
+                effects += self.driver.accept((offer.offer_id,), tasks)
+            else:
+                unused.append(offer.offer_id)
+        effects += self.driver.decline(unused)
         if len(self.alive) >= self.wanted:
             effects += self.driver.suppress()
         return effects
