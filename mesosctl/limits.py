@@ -162,6 +162,9 @@ QUOTA_NAMES_MAX = 100
 # agents at once, of which so many are looked at (docs/decisions/stated-demand.md).
 GATHER_S = 300.0
 GATHER_LOOK_S = 0.25
+# For so many frameworks at one look, and not soon again for one for which no agent was found.
+GATHER_LOOKS = 8
+GATHER_AGAIN_S = 2.0
 GATHER_ONE_IN = 10
 GATHER_SCAN = 1_000
 # Pairs of roles between which resources of one agent were moved by reservations.

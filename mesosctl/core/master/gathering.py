@@ -20,7 +20,14 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from mesosctl.allocation.ledger import Ledger
-from mesosctl.limits import GATHER_LOOK_S, GATHER_ONE_IN, GATHER_S, GATHER_SCAN
+from mesosctl.limits import (
+    GATHER_AGAIN_S,
+    GATHER_LOOK_S,
+    GATHER_LOOKS,
+    GATHER_ONE_IN,
+    GATHER_S,
+    GATHER_SCAN,
+)
 from mesosctl.model.ids import AgentId, FrameworkId
 from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources
@@ -50,6 +57,8 @@ class Gatherings:
         self.by_agent: dict[AgentId, Gathering] = {}
         self._given_up: dict[FrameworkId, dict[AgentId, None]] = {}
         self._look_at = 0.0
+        # For whom no agent was found, and when it is worth looking again: it costs a walk.
+        self._again: dict[FrameworkId, float] = {}
 
     def deadline(self) -> float | None:
         """When the first one is given up."""
@@ -97,13 +106,14 @@ class Gatherings:
         self._look_at = now.mono + GATHER_LOOK_S
         room = max(1, len(state.agents) // GATHER_ONE_IN) - len(self.by_agent)
         served = {one.framework_id: None for one in self.by_agent.values()}
-        order = allocator.order()
+        self._again = {name: at for name, at in self._again.items() if at > now.mono}
+        order, looks = allocator.order(), GATHER_LOOKS
         # The last one has nobody to hold back.
         for rank, name in enumerate(order[:-1]):
             framework = state.frameworks.get(FrameworkId(name))
-            if room <= 0:
+            if room <= 0 or not looks:
                 return
-            if framework is None or framework.info.framework_id in served:
+            if framework is None or name in self._again or name in served:
                 continue
             task = _wants(framework)
             if task is None or not _may_have(allocator, framework, task):
@@ -113,8 +123,11 @@ class Gatherings:
             offers = [state.offers[offer_id].offer for offer_id in framework.offers]
             if any(offer.resources.count_fitting(task) for offer in offers):
                 continue
+            looks -= 1
             chosen = self._choose(state, allocator, framework, task, now)
-            if chosen is not None:
+            if chosen is None:
+                self._again[FrameworkId(name)] = now.mono + GATHER_AGAIN_S
+            else:
                 before, until = frozenset(order[:rank]), now.mono + GATHER_S
                 self.by_agent[chosen] = Gathering(FrameworkId(name), task, until, before)
                 room -= 1
