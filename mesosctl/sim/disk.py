@@ -2,7 +2,9 @@
 
 Rules: what was written is seen by the next life of the process, synced or not; a power cut takes
 what was not synced. A disk that is full or broken refuses whole transactions, as SQLite does; what
-was under way when a broken one failed may be there afterwards or not.
+was under way when a broken one failed may be there afterwards or not. A kernel takes what a sync
+failed on for clean. So it can be read, and neither it nor what is written behind it is made safe by
+any later sync, until the process starts anew and has it written once more.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ class Disk:
         self._tables: dict[str, dict[str, bytes]] = {}
         # What stood there before, of everything that was not synced, oldest first.
         self._unsynced: list[tuple[str, str, bytes | None]] = []
+        self._sync_failed = False
 
     def rows(self, table: str) -> dict[str, bytes]:
         """The raw records of a table."""
@@ -75,18 +78,25 @@ class Disk:
     def clear(self) -> None:
         """Everything is removed, durably."""
         self._tables.clear()
-        self.sync()
+        self.open()
 
     def open(self) -> None:
         """What a new life finds is made safe before it is believed, as storage/store.py does."""
+        self._sync_failed = False
         self.sync()
 
     def sync(self) -> None:
-        """Make everything written so far safe from a power cut."""
-        self._unsynced.clear()
+        """Make everything written so far safe from a power cut, unless a sync had failed."""
+        if not self._sync_failed:
+            self._unsynced.clear()
+
+    def fail_sync(self) -> None:
+        """A sync fails: what was written is there until a power cut."""
+        self._sync_failed = True
 
     def cut_power(self) -> None:
         """Forget what was not synced."""
+        self._sync_failed = False
         while self._unsynced:
             table, key, before = self._unsynced.pop()
             if before is None:

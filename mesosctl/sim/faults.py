@@ -41,6 +41,7 @@ class Stroke(StrEnum):
     DISK_BREAKS = "disk-breaks"  # one transaction fails while it is written or synced
     SWIZZLE = "swizzle"  # a part of the nodes is clogged one by one, and freed in another order
     CLOCK = "clock"  # the clock on a wall jumps, by up to days
+    LOSE_HOST = "lose-host"  # a host with tasks can talk to no other host
 
 
 @dataclass(slots=True)
@@ -105,11 +106,12 @@ class Nemesis:
                 self._partition()
             case Stroke.ISOLATE:
                 lasts_s = chance.choice(self._world.faults.partition_s)
-                lonely = self._a_node()
-                for other in self._cluster.nodes():
-                    self._world.wire.block(lonely, other, lasts_s)
-                    self._world.wire.block(other, lonely, lasts_s)
-                self._cluster.cut_from_registry(lonely, lasts_s)
+                self._isolate(self._a_node(), lasts_s)
+            case Stroke.LOSE_HOST:
+                lasts_s = chance.choice(self._world.faults.partition_s)
+                hosts = zip(self._cluster.agents, self._cluster.hosts, strict=True)
+                busy = [agent for agent, host in hosts if host.containers]
+                self._isolate(chance.choice(busy or self._cluster.agents), lasts_s)
             case Stroke.PAUSE:
                 executors = [node for host in self._cluster.hosts for node in host.running()]
                 chance.choice([*self._cluster.nodes(), *executors]).pause(chance.choice(PAUSE_S))
@@ -122,6 +124,12 @@ class Nemesis:
             case _:
                 self._hit(stroke, self._a_node())
         self.begin()
+
+    def _isolate(self, lonely: Node, lasts_s: float) -> None:
+        for other in self._cluster.nodes():
+            self._world.wire.block(lonely, other, lasts_s)
+            self._world.wire.block(other, lonely, lasts_s)
+        self._cluster.cut_from_registry(lonely, lasts_s)
 
     def _hit(self, stroke: Stroke, node: Node) -> None:
         """Strike the disk or the clock of a node."""

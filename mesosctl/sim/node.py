@@ -288,6 +288,7 @@ class Node:
                 # It failed while it synced: what was written is there all the same.
                 self.disk.problem = ""
                 self.disk.write(kept)
+                self.disk.fail_sync()
                 self._limps = True
                 raise DiskFailed("broken")
             self.disk.write(kept)

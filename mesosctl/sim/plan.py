@@ -18,9 +18,16 @@ FAULTS_S = 90.0
 CLOCKS_EVERY = 20
 FOREVER_S = 1e12
 SMALL_FAULTS_S = 30.0
-# Every so manieth seed has tasks and partitions that are longer than the leases of its jobs.
+# What befalls any cluster; the others are added where a plan is made for them.
+ANYWHERE = [stroke for stroke in Stroke if stroke is not Stroke.LOSE_HOST]
+# Two of so many seeds have tasks and partitions that are longer than the leases of their jobs: one
+# has little else, in the other anything happens.
 LONG_EVERY = 10
-LONG_FAULTS_S = 240.0
+LEASES_AT = 5
+LONG_FAULTS_S = 150.0
+LONG_PARTITION_S = (20.0, 50.0, 70.0)
+LONG_STROKE_S = 15.0
+LOSE_HOST_S = 30.0
 LEASE_S = 30.0
 # Every so manieth job is only to run on some of the agents, or one task of it on each.
 CHOOSY_EVERY = 5
@@ -75,7 +82,7 @@ def plan_of(seed: int, world: World) -> Plan:
         faults.touched_nodes = chance.choice(["", "", "agent", "framework", "master"])
     if family in ("all", "strokes"):
         faults.stroke_mean_s = chance.choice([3.0, 8.0])
-        faults.strokes = [stroke for stroke in Stroke if chance.random() < 0.4]
+        faults.strokes = [stroke for stroke in ANYWHERE if chance.random() < 0.4]
     plan = Plan(chance.randint(1, 3), faults=faults)
     plan.agents_within_s = chance.choice([0.5, 60.0])
     jobs, counts = chance.randint(3, 6), [1, 3, 8, 20]
@@ -99,26 +106,35 @@ def plan_of(seed: int, world: World) -> Plan:
         plan.log_keep_s = FOREVER_S
         faults.strokes = [*faults.strokes, Stroke.CLOCK, Stroke.CLOCK]
         faults.stroke_mean_s = faults.stroke_mean_s or 5.0
-    if seed % LONG_EVERY == 0:
+    if seed % LONG_EVERY == LEASES_AT:
         _lengthen(plan)
+        # Nothing but hosts that cannot be reached: what leases decide is all that matters.
+        plan.faults = Faults(strokes=[Stroke.LOSE_HOST], stroke_mean_s=LOSE_HOST_S)
+        plan.faults.partition_s = LONG_PARTITION_S
+        plan.agents = 3
+    elif seed % CLOCKS_EVERY == LONG_EVERY:
+        _lengthen(plan)
+        plan.faults.strokes = [Stroke.LOSE_HOST, Stroke.LOSE_HOST, *plan.faults.strokes]
+        plan.faults.stroke_mean_s = LONG_STROKE_S
     return plan
 
 
 def _lengthen(plan: Plan) -> None:
     """Make leases run out: tasks and partitions outlast them."""
-    plan.lasts_s = (2.0, 30.0, 90.0)
-    plan.faults_s = LONG_FAULTS_S
-    plan.faults.partition_s = (5.0, 50.0, 90.0, 120.0)
-    plan.faults.strokes = [Stroke.PARTITION, Stroke.ISOLATE, *plan.faults.strokes]
-    plan.faults.stroke_mean_s = 20.0
+    plan.lasts_s = (30.0, 60.0)
+    stretched, plan.faults_s = LONG_FAULTS_S / plan.faults_s, LONG_FAULTS_S
+    plan.agents_within_s = 0.5
+    plan.faults.partition_s = LONG_PARTITION_S
     plan.agents = max(plan.agents, 2)
-    plan.wishes = [replace(wish, job=_leased(wish.job)) for wish in plan.wishes]
+    plan.wishes = [
+        replace(wish, job=_leased(wish.job), at_s=wish.at_s * stretched) for wish in plan.wishes
+    ]
 
 
 def _leased(job: JobSpec) -> JobSpec:
     return replace(
         job,
-        indices=((0, 2, 1),),
+        indices=((0, 4, 1),),
         is_array=True,
         cpus_milli=500,
         max_running=None,

@@ -328,7 +328,7 @@ def lease_ends_early(patch: Patch) -> None:
 # Each with the first seed that finds it as plans are drawn today: it is tried before all others,
 # so that the tests are quick.
 MUTANTS = {
-    lease_ends_early: 200,
+    lease_ends_early: 25,
     id_from_master: 16,
     offer_stays: 1,
     intent_not_kept: 1,

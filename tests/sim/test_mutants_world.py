@@ -34,6 +34,11 @@ def commit_not_synced(patch: Patch) -> None:
     patch.setattr(Disk, "sync", lambda self: None)
 
 
+def opening_trusts_the_cache(patch: Patch) -> None:
+    """A store believes what it reads although the sync of it had failed."""
+    patch.setattr(Disk, "open", lambda self: None)
+
+
 def failed_commit_ignored(patch: Patch) -> None:
     """A process goes on although its disk did not take what it promises."""
     original = Node._commit
@@ -198,6 +203,7 @@ def rescind_not_told(patch: Patch) -> None:
 
 MUTANTS = {
     commit_not_synced: 4,
+    opening_trusts_the_cache: 1,
     failed_commit_ignored: 1,
     sent_before_commit: 2,
     epoch_used_twice: 3,
