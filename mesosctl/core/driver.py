@@ -192,9 +192,9 @@ class FrameworkDriver:
         self.link = link
         self.offers: dict[OfferId, Offer] = {}
         self.inverse_offers: dict[OfferId, InverseOffer] = {}
-        self._suppressed = suppressed
-        self._demand, self._where = demand, where
+        self._suppressed, self._demand, self._where = suppressed, demand, where
         self._incarnation = incarnation or Incarnation()
+        self._process = "" if self._incarnation.life else new_id()
         self._session = ClientSession(link, self._hello, self._session_lost, new_id)
         # The highest that its owner has heard of, in this process or an earlier one.
         self._session.epoch = epoch
@@ -224,7 +224,8 @@ class FrameworkDriver:
     def _hello(self) -> Message:
         self._incarnation.openings += 1
         life, opening = self._incarnation.life, self._incarnation.openings
-        return Subscribe(self.info, self._suppressed, self._demand, life, opening, self._where)
+        told = (self._suppressed, self._demand, life, opening, self._where, self._process)
+        return Subscribe(self.info, *told)
 
     def _session_lost(self, now: Now) -> list[Effect]:
         self.offers.clear()

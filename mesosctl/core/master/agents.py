@@ -8,11 +8,12 @@ from mesosctl.core.machine import Effect, Log, Now
 from mesosctl.core.master import draining, registry
 from mesosctl.core.master.frameworks import recover_framework
 from mesosctl.core.master.maintenance import finish_gone, gone_refusal
+from mesosctl.core.master.newest import is_late
 from mesosctl.core.master.offering import rescind
 from mesosctl.core.master.pruning import forget_surplus
 from mesosctl.core.master.registry import AgentEntry, Mode
 from mesosctl.core.master.reserving import held_by
-from mesosctl.core.master.state import AgentRecord, MasterState, TaskRecord, is_late
+from mesosctl.core.master.state import AgentRecord, MasterState, TaskRecord
 from mesosctl.core.master.unreachable import left, returned
 from mesosctl.limits import HEARTBEAT_S
 from mesosctl.model.cluster import FrameworkInfo

@@ -9,6 +9,7 @@ from dataclasses import replace
 from mesosctl.core.machine import Effect, Log, Now
 from mesosctl.core.master import draining
 from mesosctl.core.master.maintenance import gone_update, withheld_agents
+from mesosctl.core.master.newest import is_overtaken, note
 from mesosctl.core.master.offering import take_back
 from mesosctl.core.master.registry import Mode
 from mesosctl.core.master.state import (
@@ -16,7 +17,6 @@ from mesosctl.core.master.state import (
     FrameworkRecord,
     MasterState,
     TaskRecord,
-    is_late,
 )
 from mesosctl.core.master.unreachable import is_unreachable, tell_of_missing
 from mesosctl.core.master.wheres import problem_of
@@ -48,6 +48,7 @@ from mesosctl.protocol.messages.framework import (
 from mesosctl.protocol.messages.maintenance import AgentsWithheld
 from mesosctl.protocol.messages.session import Refusal
 
+TAKEN_OVER = "another process subscribed under this id"
 # All tasks of a framework may be more than one frame holds.
 UPDATES_PER_MESSAGE = 1_000
 # Ids given by mesosctl 0.1.0 are shorter and name no owner.
@@ -68,8 +69,9 @@ def on_subscribe(state: MasterState, peer: str, message: Subscribe, now: Now) ->
     info = replace(info, framework_id=framework_id, principal=principal.name if principal else "")
     effects: list[Effect] = []
     framework = state.frameworks.get(framework_id)
-    incarnation = (message.life, message.opening)
-    if framework is not None and is_late(framework, incarnation):
+    if framework is not None and message.process in framework.outlived:
+        return state.send(peer, FrameworkError("failed-over", TAKEN_OVER))
+    if framework is not None and is_overtaken(framework, message):
         # Connections are read in turns: it has subscribed anew since, and must not be thrown out.
         return state.sessions.reset(peer, "replaced") if framework.peer != peer else []
     if framework is None:
@@ -77,11 +79,10 @@ def on_subscribe(state: MasterState, peer: str, message: Subscribe, now: Now) ->
         state.frameworks[framework_id] = framework
     elif framework.peer and framework.peer != peer:
         # A newer incarnation takes over; the older one must not go on believing it is the one.
-        text = "another process subscribed under this id"
-        effects += state.send(framework.peer, FrameworkError("failed-over", text))
+        effects += state.send(framework.peer, FrameworkError("failed-over", TAKEN_OVER))
         effects += _disconnect(state, framework)
     framework.info, framework.principal, framework.peer = info, principal, peer
-    framework.incarnation = incarnation
+    note(framework, message)
     framework.key = state.sessions.key(peer)
     framework.suppressed, framework.remove_at, framework.silent_s = message.suppressed, None, 0.0
     framework.subscribed_wall = now.wall

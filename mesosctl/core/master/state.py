@@ -107,8 +107,10 @@ class FrameworkRecord:
     key: str = ""
     peer: str = ""
     suppressed: bool = False
-    # As of an agent; life 0 when it does not count.
+    # As of an agent, with life 0 when it does not count; its process then, and those before.
     incarnation: tuple[int, int] = (0, 0)
+    process: str = ""
+    outlived: dict[str, None] = field(default_factory=dict)
     subscribed_wall: float = 0.0
     remove_at: float | None = None
     # How long the next unanswered offer filters an agent; 0 while the framework answers.
@@ -155,11 +157,6 @@ def amounts_held(tasks: Iterable[TaskRecord]) -> list[Resources]:
             alone = "" if task.lane else task.task_id
             holders[task.framework_id, task.agent_id, task.lane, alone] = task.resources
     return list(holders.values())
-
-
-def is_late(known: AgentRecord | FrameworkRecord, incarnation: tuple[int, int]) -> bool:
-    """Whether an introduction was overtaken by a newer one; who does not count has life 0."""
-    return incarnation[0] > 0 and incarnation <= known.incarnation
 
 
 @dataclass(slots=True)

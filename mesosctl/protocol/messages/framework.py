@@ -19,7 +19,8 @@ class Subscribe(Message):
 
     `suppressed`: no offers before a Revive. `life` counts its starts, `opening` its sessions in
     this life: what is older than the latest is void. 0: it does not count. `where`: only agents
-    that one of these accepts are offered; none: every agent is.
+    that one of these accepts are offered; none: every agent is. `process` names a process of a
+    framework that counts no lives: `opening` then counts its sessions.
     """
 
     framework: FrameworkInfo
@@ -28,6 +29,7 @@ class Subscribe(Message):
     life: int = 0
     opening: int = 0
     where: tuple[Where, ...] = ()
+    process: str = ""
 
 
 @dataclass(frozen=True, slots=True)

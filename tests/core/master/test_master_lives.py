@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from mesosctl.core.machine import Received, Send
 from mesosctl.protocol.envelope import Envelope
 from mesosctl.protocol.messages.framework import FrameworkError, Subscribe, Subscribed
 from mesosctl.protocol.messages.session import Reset
+from tests.core.master.conftest import Scheduler
 
 
 def answers(cluster: Any, peer: str, message: Subscribe) -> list[object]:
@@ -49,3 +51,21 @@ def test_each_session_of_a_life_has_its_number(cluster: Any) -> None:
     assert counted.openings == 2
     framework = cluster.master.state.frameworks[one.driver.framework_id]
     assert framework.incarnation == (1, 2)
+
+
+def test_a_framework_that_counts_no_lives_is_known_by_its_processes(cluster: Any) -> None:
+    """What came late of the same process, or of one before it, throws nobody out."""
+    first = cluster.framework("one")
+    cluster.cut(first)
+    cluster.connect(first)
+    hello = cluster.master.state.frameworks[first.driver.framework_id]
+    early = Subscribe(first.driver.info, opening=1, process=hello.process)
+    assert answers(cluster, "late", early) == [Reset("replaced")]
+    assert first.driver.is_registered
+    second = Scheduler(cluster, first.driver.info)
+    cluster.connect(second)
+    [failed] = first.took(SubscriptionFailed)
+    assert failed.code == "failed-over"
+    [refusal] = answers(cluster, "ghost", replace(early, opening=7))
+    assert isinstance(refusal, FrameworkError) and refusal.code == "failed-over"
+    assert second.took(SubscriptionFailed) == [] and second.driver.is_registered
