@@ -67,8 +67,8 @@ def older_epoch_heeded(patch: Patch) -> None:
 MUTANTS = {
     fence_not_asked: 2,
     writes_not_compared: 42,
-    stale_master_answers: 118,
-    older_epoch_heeded: 118,
+    stale_master_answers: 30,
+    older_epoch_heeded: 62,
 }
 
 

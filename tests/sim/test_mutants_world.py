@@ -203,19 +203,19 @@ def rescind_not_told(patch: Patch) -> None:
 
 MUTANTS = {
     commit_not_synced: 4,
-    opening_trusts_the_cache: 1,
+    opening_trusts_the_cache: 23,
     failed_commit_ignored: 1,
-    sent_before_commit: 2,
+    sent_before_commit: 23,
     epoch_used_twice: 3,
-    acknowledges_for_others: 11,
-    kills_for_others: 6,
-    thief_is_believed: 6,
-    anybody_tears_down: 22,
-    wall_clock_decides: 40,
+    acknowledges_for_others: 8,
+    kills_for_others: 8,
+    thief_is_believed: 8,
+    anybody_tears_down: 15,
+    wall_clock_decides: 60,
     recovery_tells_anew: 1,
     removed_framework_stays: 1,
     offers_never_time_out: 5,
-    filter_never_ends: 4,
+    filter_never_ends: 1,
     rescind_not_told: 5,
 }
 
