@@ -66,7 +66,7 @@ def older_epoch_heeded(patch: Patch) -> None:
 
 MUTANTS = {
     fence_not_asked: 2,
-    writes_not_compared: 42,
+    writes_not_compared: 210,
     stale_master_answers: 30,
     older_epoch_heeded: 62,
 }
@@ -78,8 +78,9 @@ def test_planted_bug_of_elections_is_found(
 ) -> None:
     """Judges that miss a bug that was planted would miss the same bug of ours."""
     plant(monkeypatch)
-    # What else goes wrong where two lead is no proof that this was seen.
-    seeds = [MUTANTS[plant], *range(2, SEEDS_MAX + 1, MASTERS_EVERY)]
+    # What else goes wrong where two lead is no proof that this was seen. Seeds with one master have
+    # nothing to look at.
+    seeds = [MUTANTS[plant], *range(2, SEEDS_MAX * MASTERS_EVERY, MASTERS_EVERY)]
     assert finding(seeds, begins="I8"), f"not found within {SEEDS_MAX} seeds: {plant.__doc__}"
 
 
