@@ -109,8 +109,7 @@ class Cgroups:
     def _fresh(self, container: str, limits: Limits) -> tuple[str, ...]:
         directories = self._tree.create(container)
         try:
-            for index, controller in self._dialect.controllers:
-                controller.apply(directories[index], limits)
+            self._apply(directories, limits)
         except MesosctlError:
             self._spares.spoil(container)
             self._tree.undo(directories)
@@ -128,6 +127,8 @@ class Cgroups:
         try:
             self._tree.rename(name, container)
             renewal.renew(directories)
+            # A task of root may have written others.
+            self._apply(directories, limits)
         except (OSError, LimitUnavailable):
             # Somebody took it for a leftover and removed it; or an older kernel cannot do this.
             self._spares.spoil(container)
@@ -146,7 +147,9 @@ class Cgroups:
     def update(self, container: str, limits: Limits) -> None:
         """Write other limits. Raises LimitUnavailable, what the kernel refused left as it was."""
         self._spares.spoil(container)
-        directories = self._tree.directories(container)
+        self._apply(self._tree.directories(container), limits)
+
+    def _apply(self, directories: Sequence[str], limits: Limits) -> None:
         for index, controller in self._dialect.controllers:
             controller.apply(directories[index], limits)
 

@@ -173,6 +173,11 @@ def files_of(container: str, *names: str) -> dict[str, int]:
     return found
 
 
+# A charge is added, compared with the limit and taken back again: whoever reads in between sees up
+# to a batch of pages on each CPU that the task never gets. The kernel's own peaks do not count them.
+REFUSED_BYTES = 64 * 4096 * (os.cpu_count() or 1)
+
+
 def test_memory_and_swap_never_exceed_the_limit(isolation: Isolation) -> None:
     """Four hogs and a writer in one container: neither memory nor swap, at no moment."""
     code = f"import os\nfor _ in range(3): os.fork()\nopen('/dev/shm/x', 'wb').close()\n{HOG}"
@@ -186,10 +191,11 @@ def test_memory_and_swap_never_exceed_the_limit(isolation: Isolation) -> None:
             now = files_of(name, *WHAT_IS_USED)
             seen = {key: max(value, seen.get(key, 0)) for key, value in now.items()}
         ended += isolation.usage(name).oom_kills > 0
-        seen |= files_of(name, "memory.max_usage_in_bytes", "memory.memsw.max_usage_in_bytes")
+        peaks = files_of(name, "memory.max_usage_in_bytes", "memory.memsw.max_usage_in_bytes")
         isolation.kill(name)
         until(lambda name=name: isolation.cleanup(name))  # type: ignore[misc]
-        assert seen and max(seen.values()) <= limit, seen
+        assert max(peaks.values(), default=0) <= limit, peaks
+        assert seen and max(seen.values()) <= limit + REFUSED_BYTES, seen
         assert seen.get("memory.swap.current", 0) == 0
     Path(f"/dev/shm/{ROOT}").unlink()
     assert ended == 10
@@ -369,6 +375,22 @@ def test_a_container_that_is_used_again_tells_of_its_own_task_only(isolation: Is
     isolation.tidy()
     assert isolation.tidy() is False
     assert isolation.recover() == ()
+
+
+def test_what_a_task_wrote_into_its_limits_ends_with_it(isolation: Isolation) -> None:
+    """A task of root could give the next one of its framework a thousand times more."""
+    found = []
+    for number in range(2):
+        container = f"f/t{number}"
+        pid = launch(isolation, container, LIMITS, ["/bin/true"])
+        os.waitpid(pid, 0)
+        until(lambda name=container: isolation.is_empty(name))  # type: ignore[misc]
+        isolation.usage(container)
+        (limit,) = [path for top in tops() for path in top.glob(f"{ROOT}/a1/{container}/pids.max")]
+        found.append(limit.read_text())
+        limit.write_text("30000")
+        assert isolation.release(container)
+    assert found == [f"{LIMITS.pids}\n"] * 2
 
 
 def test_a_container_with_anything_in_it_is_not_kept(isolation: Isolation) -> None:
