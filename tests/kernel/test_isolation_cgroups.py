@@ -174,7 +174,7 @@ def files_of(container: str, *names: str) -> dict[str, int]:
 
 
 # A charge is added, compared with the limit and taken back again: whoever reads in between sees up
-# to a batch of pages on each CPU that the task never gets. The kernel's own peaks do not count them.
+# to a batch of pages on each CPU that the task never gets. The kernel's peaks do not count them.
 REFUSED_BYTES = 64 * 4096 * (os.cpu_count() or 1)
 
 
