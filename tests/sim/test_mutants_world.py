@@ -203,13 +203,13 @@ def rescind_not_told(patch: Patch) -> None:
 
 MUTANTS = {
     commit_not_synced: 4,
-    opening_trusts_the_cache: 23,
+    opening_trusts_the_cache: 16,
     failed_commit_ignored: 1,
     sent_before_commit: 23,
     epoch_used_twice: 3,
     acknowledges_for_others: 8,
     kills_for_others: 8,
-    thief_is_believed: 8,
+    thief_is_believed: 11,
     anybody_tears_down: 15,
     wall_clock_decides: 60,
     recovery_tells_anew: 1,
