@@ -1,7 +1,7 @@
 """The executor's handle on its spawner: orders out, reports in, and what a dead spawner left.
 
-Made for a poller loop: nothing here blocks except restart() and stop(), which wait for the end of
-a process that was just killed. Rules:
+Made for a poller loop: nothing here blocks except stop(), which waits for the end of a process
+that was just killed. Rules:
 - One link belongs to one thread, the executor's main thread: the kernel ends the spawner when the
   thread that started it ends.
 - At most WINDOW orders are with the spawner; the rest wait here. The spawner begins none before
@@ -115,7 +115,7 @@ class SpawnerLink:
         return self.alive and (bool(self._unsent) or self._has_sendable())
 
     def fileno(self) -> int:
-        """The descriptor to poll, -1 when no spawner is alive. It is another after restart()."""
+        """The descriptor to poll, -1 when no spawner is alive. It is another after each start()."""
         return self._stream.fileno() if self._stream is not None else -1
 
     def start(self) -> None:
@@ -148,12 +148,6 @@ class SpawnerLink:
         self._unsent = b""
         self._received.clear()
         self._send_waiting()
-
-    def restart(self) -> list[Report]:
-        """End the spawner if it lives, as stop() does, and start another with what waits."""
-        reports = self.stop()
-        self.start()
-        return reports
 
     def stop(self) -> list[Report]:
         """Kill the spawner and return its last reports, SpawnerDied being the last of them.

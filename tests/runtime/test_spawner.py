@@ -46,6 +46,10 @@ class Harness:
         self.link.start()
         self.count = 0
 
+    def restart(self) -> None:
+        self.reports += self.link.stop()
+        self.link.start()
+
     def order(self, *argv: str, stdin_fd: int | None = None, **fields: Any) -> str:
         self.count += 1
         fields = {"env": {"PATH": PATH}, "cwd": str(self.cwd), **fields}
@@ -320,7 +324,7 @@ def test_child_starts_clean(harness: Harness) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        harness.reports += harness.link.restart()
+        harness.restart()
     finally:
         signal.signal(signal.SIGHUP, before)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
@@ -382,7 +386,7 @@ def test_orders_not_begun_survive_the_spawner(harness: Harness) -> None:
     assert harness.link.queued == tuple(names)
     assert not harness.link.cancel(names[0])
     assert harness.link.cancel(names[-1])
-    harness.reports += harness.link.restart()
+    harness.restart()
     died = harness.died()
     assert died.in_flight in (None, names[0])
     assert died.in_flight_pid is None
@@ -402,7 +406,7 @@ def test_spawner_killed_at_any_moment_accounts_for_every_order(harness: Harness)
 
         harness.wait(enough, "starts")
         os.kill(harness.link.pid, signal.SIGKILL)
-        harness.reports += harness.link.restart()
+        harness.restart()
     deaths = [r for r in harness.reports if isinstance(r, SpawnerDied)]
     doubtful = {d.in_flight for d in deaths if d.in_flight and d.in_flight_pid is None}
     expected = [name for name in names if name not in doubtful]
@@ -427,7 +431,7 @@ def test_end_reported_and_not_reaped_is_told_once(harness: Harness) -> None:
     pid = harness.spawned(name).pid
     # It reports before it reaps, so a stop at once often meets that moment; once in 20 is enough.
     for _ in range(20):
-        harness.reports += harness.link.restart()
+        harness.restart()
         name = harness.order("/bin/true")
         assert harness.code(name) == 0
         harness.reports += harness.link.stop() + harness.link.reap_orphans()
