@@ -9,6 +9,7 @@ from __future__ import annotations
 from mesosctl.allocation.ledger import Ledger
 from mesosctl.allocation.tree import Node
 from mesosctl.model.fit import Footing, Rival
+from mesosctl.model.resources import Resources
 
 RIVALS_MAX = 5
 
@@ -25,14 +26,40 @@ def rivals(ledger: Ledger, framework: str) -> tuple[Rival, ...]:
     for other in ledger.tree.leaves():
         if other is leaf or len(found) == RIVALS_MAX:
             break
-        # Below the node that both have in common their ways part: these two are compared.
-        pair = next(
-            pair for pair in zip(_path(other), path, strict=False) if pair[0] is not pair[1]
-        )
+        pair = _parting(_path(other), path)
         theirs, ours = (_footing(ledger, node) for node in pair)
         by_priority = pair[0].rank[0] != pair[1].rank[0]
         found.setdefault(theirs.name, Rival("Priority" if by_priority else "Share", theirs, ours))
     return tuple(found.values())
+
+
+def is_due(ledger: Ledger, framework: str, task: Resources, other: str) -> bool:
+    """Whether a framework that got this as well would have no larger share than another has now.
+
+    True in any case for one that holds nothing, or whose priority is higher.
+    """
+    ledger.settle_total()
+    ledger.tree.refresh()
+    leaf, rival = ledger.active.get(framework), ledger.active.get(other)
+    if leaf is None or rival is None:
+        return False
+    if not leaf.quantities:
+        return True
+    ours, theirs = _parting(_path(leaf), _path(rival))
+    if ours.rank[0] != theirs.rank[0]:
+        return ours.rank[0] < theirs.rank[0]
+    grown = dict(ours.quantities)
+    for name, amount in task.quantities().items():
+        grown[name] = grown.get(name, 0) + amount
+    share = ledger.tree.share
+    return share(grown, ours.terms.weight_milli) <= share(
+        theirs.quantities, theirs.terms.weight_milli
+    )
+
+
+def _parting(path: list[Node], other: list[Node]) -> tuple[Node, Node]:
+    """Where the ways to two frameworks part: the siblings that are compared."""
+    return next(pair for pair in zip(path, other, strict=False) if pair[0] is not pair[1])
 
 
 def _path(leaf: Node) -> list[Node]:

@@ -5,8 +5,10 @@ what the one before it leaves.
 
 Rules:
 - It is for a framework that stated its task, larger than those of others that come after it in the
-  allocator's order, may have it by quota, and is not offered it. Those that come before it are not
-  held back, all others are, also when their shares have become less while it waits.
+  allocator's order, may have it by quota, and is not offered it. It holds nothing yet, or would
+  even with the task have no larger share than one of them: who has what is fair has to wait for
+  its turn. Those that come before it are not held back, all others are, also when their shares have
+  become less while it waits.
 - One agent for each framework, and a tenth of all agents together, but at least one.
 - It ends when the framework is offered the task, or wants it no more; and after GATHER_S, because
   tasks may last: then another agent is tried, and this one not again for that framework.
@@ -20,6 +22,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from mesosctl.allocation.ledger import Ledger
+from mesosctl.allocation.rivals import is_due
 from mesosctl.limits import (
     GATHER_AGAIN_S,
     GATHER_LOOK_S,
@@ -118,7 +121,8 @@ class Gatherings:
             task = _wants(framework)
             if task is None or not _may_have(allocator, framework, task):
                 continue
-            if not any(_is_smaller(state, later, task) for later in order[rank + 1 :]):
+            smaller = (later for later in order[rank + 1 :] if _is_smaller(state, later, task))
+            if not any(is_due(allocator, name, task, later) for later in smaller):
                 continue
             offers = [state.offers[offer_id].offer for offer_id in framework.offers]
             if any(offer.resources.count_fitting(task) for offer in offers):
