@@ -38,7 +38,7 @@ from mesosctl.protocol.messages.batch import (
     Tasks,
 )
 from tests.faults.conftest import FaultEnv
-from tests.integration.conftest import CGROUPS, Part, is_alive, until
+from tests.integration.conftest import Part, is_alive, until
 
 Point = tuple[str, int]
 # What makes something durable, sends something, or begins or ends another process.
@@ -377,11 +377,9 @@ class Sweep:
 
     def _judge_rest(self) -> None:
         """Neither a cgroup nor a process of a task is left."""
-        root = self.env.cgroup_root
-        tops = [CGROUPS / root, *CGROUPS.glob(f"*/{root}")]
 
         def left() -> list[Path]:
-            return [path for top in tops for path in top.glob("*/*/*.*") if path.is_dir()]
+            return [path for path in self.env.cgroups() if "." in path.name]
 
         until(lambda: not left(), "no cgroup of a task is left", 20.0)
         mark = str(self.script)
