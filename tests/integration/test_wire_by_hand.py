@@ -86,6 +86,8 @@ class Conversation:
         self.socket.curve_serverkey = master.server
         public, secret = pair or (master.public, master.secret)
         self.socket.curve_publickey, self.socket.curve_secretkey = public, secret
+        # Before anything can happen: a refused handshake is not tried again.
+        self.monitor = self.socket.get_monitor_socket() if pair else None
         self.socket.connect(master.address)
         self.session = secrets.token_hex(8)
         self.cluster, self.epoch = "", 0
@@ -221,7 +223,8 @@ def test_questions_and_refusals(master: Master) -> None:
 def test_a_key_that_is_not_on_the_list_is_not_let_in(master: Master) -> None:
     """The handshake fails: a stranger gets no byte of an answer."""
     stranger = Conversation(master, zmq.curve_keypair())
-    monitor = stranger.socket.get_monitor_socket()
+    monitor = stranger.monitor
+    assert monitor is not None
     stranger.send("describe-master")
     seen = 0
     while seen != zmq.EVENT_HANDSHAKE_FAILED_AUTH:

@@ -275,7 +275,8 @@ def test_every_end_is_attributed_to_the_right_peer(world: World) -> None:
         ended.append(world.got[-1][0])
         raw.close(linger=0)
     world.until(lambda: len(world.lost) >= 25)
-    assert world.lost == ended
+    # Ends of two connections may be told in either order.
+    assert sorted(world.lost) == sorted(ended)
     world.serves(stays, b"still here")
 
 
