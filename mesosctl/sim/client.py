@@ -6,8 +6,7 @@ every id that it was ever told, so that a judge can see whether one request beca
 
 from __future__ import annotations
 
-from mesosctl.core.machine import Effect, Event, NewId, Now, PeerLost, Received, Started, Tick
-from mesosctl.core.session import ClientSession
+from mesosctl.core.machine import Effect, NewId, Now
 from mesosctl.model.jobs import JobSpec
 from mesosctl.model.records import dataclass
 from mesosctl.protocol.messages.base import Message
@@ -15,12 +14,11 @@ from mesosctl.protocol.messages.batch import (
     JobAccepted,
     KillJobs,
     KillsBegun,
-    ListJobs,
     SubmitJob,
 )
 from mesosctl.protocol.messages.session import Refusal
+from mesosctl.sim.visitor import Visitor
 
-LINK = "framework"
 REFUSED_AGAIN_S = 1.0
 
 
@@ -34,7 +32,7 @@ class Wish:
     kill_after_s: float | None = None
 
 
-class SimClient:
+class SimClient(Visitor):
     """The machine of the client. `accepted` maps a request to every job id it was answered with."""
 
     def __init__(self, wishes: list[Wish], accepted: dict[str, list[str]], new_id: NewId) -> None:
@@ -45,25 +43,7 @@ class SimClient:
         # By the number of the message, in the present session: what waits for an answer.
         self._submitted: dict[int, str] = {}
         self._killed: dict[int, str] = {}
-        self._session = ClientSession(LINK, ListJobs, self._lost, new_id)
-
-    def handle(self, event: Event, now: Now) -> list[Effect]:
-        """Take one event."""
-        match event:
-            case Started():
-                return self._session.start(now)
-            case Received(envelope=envelope):
-                message, effects = self._session.receive(envelope, now)
-                if message is not None:
-                    self._session.confirm(now)
-                    self._told(message, now)
-                return effects
-            case PeerLost():
-                return self._session.lose(now)
-            case Tick():
-                return self._session.tick(now)
-            case _:
-                return []
+        super().__init__(new_id)
 
     def _lost(self, now: Now) -> list[Effect]:
         for request in self._submitted.values():

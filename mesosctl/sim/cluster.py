@@ -22,7 +22,7 @@ from mesosctl.model.cluster import AgentInfo, FrameworkInfo, Principal
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId
 from mesosctl.model.resources import Resources
 from mesosctl.protocol.schema import from_plain
-from mesosctl.sim.client import LINK, SimClient, Wish
+from mesosctl.sim.client import SimClient, Wish
 from mesosctl.sim.elections import Elections
 from mesosctl.sim.faults import Faults, Nemesis
 from mesosctl.sim.history import History
@@ -32,6 +32,7 @@ from mesosctl.sim.node import Node
 from mesosctl.sim.operators import Operators
 from mesosctl.sim.plan import Plan, attributes_of
 from mesosctl.sim.strangers import Prey, Stranger
+from mesosctl.sim.visitor import LINK
 from mesosctl.sim.wire import Connection
 from mesosctl.sim.world import World
 

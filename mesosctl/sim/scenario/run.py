@@ -31,7 +31,8 @@ from mesosctl.sim.scenario.agent import HEARTBEAT_S, ScenarioAgent
 from mesosctl.sim.scenario.plan import AgentGroup, Scenario
 from mesosctl.sim.scenario.recorder import JobRun, Recorder
 from mesosctl.sim.scenario.story import Story
-from mesosctl.sim.scenario.submitter import LINK, JobArrives, Submitter
+from mesosctl.sim.scenario.submitter import JobArrives, Submitter
+from mesosctl.sim.visitor import LINK
 from mesosctl.sim.world import World
 
 USER = "sim"

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 
-from mesosctl.core.machine import Effect, Event, NewId, Now, PeerLost, Received, Started, Tick
-from mesosctl.core.session import ClientSession
+from mesosctl.core.machine import Effect, Event, NewId, Now
 from mesosctl.errors import UsageError
 from mesosctl.model.jobs import JobSpec
 from mesosctl.model.records import dataclass
 from mesosctl.protocol.messages.base import Message
-from mesosctl.protocol.messages.batch import JobAccepted, ListJobs, SubmitJob
+from mesosctl.protocol.messages.batch import JobAccepted, SubmitJob
 from mesosctl.protocol.messages.session import Refusal
+from mesosctl.sim.visitor import Visitor
 
-LINK = "framework"
 AGAIN_S = 1.0
 HEARTBEAT_S = 1e9
 
@@ -31,35 +30,21 @@ class JobArrives(Event):
     job: JobSpec
 
 
-class Submitter:
+class Submitter(Visitor):
     """The machine of one client; see the module."""
 
     def __init__(self, new_id: NewId) -> None:
         self._due: list[tuple[float, str, JobSpec]] = []
         # By the number of the message: what waits for an answer.
         self._asked: dict[int, tuple[str, JobSpec]] = {}
-        self._session = ClientSession(LINK, ListJobs, self._lost, new_id, HEARTBEAT_S)
+        super().__init__(new_id, HEARTBEAT_S)
 
     def handle(self, event: Event, now: Now) -> list[Effect]:
         """Take one event."""
-        match event:
-            case Started():
-                return self._session.start(now)
-            case JobArrives(at_s=at_s, request=request, job=job):
-                heappush(self._due, (at_s, request, job))
-            case Received(envelope=envelope):
-                message, effects = self._session.receive(envelope, now)
-                if message is not None:
-                    self._session.confirm(now)
-                    self._told(message, now)
-                return effects
-            case PeerLost():
-                return self._session.lose(now)
-            case Tick():
-                return self._session.tick(now)
-            case _:
-                pass
-        return []
+        if isinstance(event, JobArrives):
+            heappush(self._due, (event.at_s, event.request, event.job))
+            return []
+        return super().handle(event, now)
 
     def _lost(self, now: Now) -> list[Effect]:
         for request, job in self._asked.values():
