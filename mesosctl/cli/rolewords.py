@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import click
+
+from mesosctl.cli.options import Decorated
 from mesosctl.cli.output import Column
 from mesosctl.cli.params import Parsed
 from mesosctl.errors import UsageError
@@ -87,3 +90,15 @@ def parse_amounts(text: str) -> dict[str, int]:
 
 AMOUNTS = Parsed("RESOURCES", parse_amounts)
 RESOURCES = Parsed("RESOURCES", Resources.parse)
+_RESERVED = (
+    click.argument("agents", nargs=-1, required=True, metavar="AGENT..."),
+    click.argument("resources", type=RESOURCES, metavar="RESOURCES"),
+    click.option("-R", "--role", required=True, metavar="ROLE", help="The role that it is for."),
+)
+
+
+def reserved_arguments(function: Decorated) -> Decorated:
+    """Add `agents`, `resources` and `role`, which say what of which agents is kept for whom."""
+    for decorate in reversed(_RESERVED):
+        function = decorate(function)
+    return function

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import click
-
 from mesosctl.cli.group import cli_command
 from mesosctl.cli.operating import operate, tell_totals
 from mesosctl.cli.options import Globals, json_option, pass_globals
-from mesosctl.cli.rolewords import RESOURCES
+from mesosctl.cli.rolewords import reserved_arguments
 from mesosctl.model.resources import Resources
 
 
 @cli_command("unreserve")
-@click.argument("agents", nargs=-1, required=True, metavar="AGENT...")
-@click.argument("resources", type=RESOURCES, metavar="RESOURCES")
-@click.option("-R", "--role", required=True, metavar="ROLE", help="The role that it is for.")
+@reserved_arguments
 @json_option
 @pass_globals
 def command(
