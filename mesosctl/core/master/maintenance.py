@@ -96,8 +96,7 @@ def _change(
         agent_ids = resolve(state, words, wanted.mode)
     except PeerError as error:
         return state.send(peer, Refusal(re, error.code, str(error)[:500], "see `mesosctl agents`"))
-    principal = state.principal(peer)
-    by = principal.name if principal else ""
+    by = state.name_of(peer)
     effects: list[Effect] = []
     for agent_id in agent_ids:
         known = state.registry[agent_id]

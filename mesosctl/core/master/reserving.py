@@ -71,8 +71,7 @@ def _change(
         _check_quota(state, message.role, plans)
     except PeerError as error:
         return state.send(peer, Refusal(re, error.code, str(error)[:500], "see `mesosctl agents`"))
-    principal = state.principal(peer)
-    by = principal.name if principal else ""
+    by = state.name_of(peer)
     effects: list[Effect] = []
     for plan in plans:
         name = state.registry[plan.agent_id].name

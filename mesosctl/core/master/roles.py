@@ -107,8 +107,7 @@ def entries(state: MasterState, roles: Iterable[str], request: str) -> dict[str,
 
 def keep(state: MasterState, peer: str, wanted: dict[str, RoleEntry]) -> list[Effect]:
     """Make these entries what holds."""
-    principal = state.principal(peer)
-    by = principal.name if principal else ""
+    by = state.name_of(peer)
     effects: list[Effect] = []
     for role, entry in wanted.items():
         before = _told(state, role)

@@ -207,6 +207,11 @@ class MasterState:
         """Who this peer is; None for a key that the list does not hold any more."""
         return self.principals.get(self.sessions.key(peer))
 
+    def name_of(self, peer: str) -> str:
+        """The name that this peer's key is listed under; empty as for `principal`."""
+        principal = self.principal(peer)
+        return principal.name if principal else ""
+
     def send(self, peer: str, message: Message) -> list[Effect]:
         """Send in the peer's session; nothing when it has none."""
         return self.sessions.send(peer, message) if peer else []
