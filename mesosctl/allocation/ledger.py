@@ -19,11 +19,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from mesosctl.allocation.base import Client, RoleTerms, is_offerable
-from mesosctl.allocation.quota import Quota, Standing, top_of
+from mesosctl.allocation.quota import Quota, Standing
 from mesosctl.allocation.rooms import Rooms
 from mesosctl.allocation.tree import Node, RoleTree, is_wanting
 from mesosctl.errors import require
 from mesosctl.model.resources import EMPTY, Resources
+from mesosctl.model.values import top_of
 
 
 class Agent:

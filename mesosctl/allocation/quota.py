@@ -22,6 +22,7 @@ from mesosctl.allocation.base import OFFER_CPUS_MILLI_MIN, OFFER_MEM_MILLI_MIN, 
 from mesosctl.errors import require
 from mesosctl.model import values as v
 from mesosctl.model.resources import Resources
+from mesosctl.model.values import top_of
 
 # Framework or role, and resources, of everything that is charged.
 Charges = Iterable[tuple[str, Resources]]
@@ -37,11 +38,6 @@ class Standing(NamedTuple):
     guarantee: Mapping[str, int]
     consumed: Mapping[str, int]
     room: Mapping[str, int]
-
-
-def top_of(role: str) -> str:
-    """The role at the top of the tree that a role belongs to."""
-    return role.partition("/")[0]
 
 
 class Quota:

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mesosctl.allocation.quota import Quota, cut, is_crumb, top_of
+from mesosctl.allocation.quota import Quota, cut, is_crumb
 from mesosctl.model.resources import Resources
+from mesosctl.model.values import top_of
 
 
 class Rooms:

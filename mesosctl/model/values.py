@@ -238,6 +238,11 @@ def is_within(role: str, ancestor: str) -> bool:
     return role == ancestor or role.startswith(ancestor + "/")
 
 
+def top_of(role: str) -> str:
+    """The role at the top of the tree that a role belongs to."""
+    return role.partition("/")[0]
+
+
 def key_order(key: str) -> tuple[int, str, str]:
     """Sorts keys: cpus, gpus, mem, disk, ports, then the others by name and role."""
     name, _, role = key.partition("(")

@@ -24,7 +24,7 @@ from mesosctl.model.constraints import Where, misses, parse_constraint
 from mesosctl.model.fit import AgentGroup, Fit, Lack, Need, QuotaRoom
 from mesosctl.model.records import dataclass
 from mesosctl.model.resources import EMPTY, Resources
-from mesosctl.model.values import format_value, name_of
+from mesosctl.model.values import format_value, name_of, top_of
 from mesosctl.protocol.messages.explain import Fits, HowFits
 from mesosctl.protocol.messages.session import Refusal
 
@@ -294,7 +294,7 @@ def _quota(state: MasterState, framework: FrameworkRecord, need: Need) -> tuple[
     standing = allocator.standing(role) if isinstance(allocator, Ledger) else None
     if standing is None or not isinstance(allocator, Ledger):
         return ()
-    top = role.partition("/")[0]
+    top = top_of(role)
     beside = _reserved_free(state, role) if allocator.quota.has_reservations(top) else {}
     offered: dict[str, int] = {}
     for offer_id in framework.offers:

@@ -91,8 +91,7 @@ def _change(
     """Bring these agents into the mode of `wanted`, all of them or none, and show them."""
     re = state.sessions.answered(peer)
     try:
-        if not request:
-            raise PeerError("invalid", "a request of an operator needs an id of its own")
+        registry.check_request(request)
         agent_ids = resolve(state, words, wanted.mode)
     except PeerError as error:
         return state.send(peer, Refusal(re, error.code, str(error)[:500], "see `mesosctl agents`"))

@@ -24,7 +24,7 @@ from mesosctl.errors import PeerError
 from mesosctl.limits import LIMITS_WAIT_S, QUOTA_NAMES_MAX
 from mesosctl.model.ids import OfferId
 from mesosctl.model.resources import Resources
-from mesosctl.model.values import AMOUNT_MAX, SCALARS, is_name, is_within
+from mesosctl.model.values import AMOUNT_MAX, SCALARS, is_name, is_within, top_of
 from mesosctl.protocol.messages.query import Roles
 from mesosctl.protocol.messages.roles import Quota, SetQuotas
 from mesosctl.protocol.messages.session import Refusal
@@ -77,7 +77,7 @@ def _wanted(state: MasterState, message: SetQuotas, named: tuple[str, ...]) -> d
 def _check(quota: Quota) -> None:
     role = quota.role
     if "/" in role:
-        top = role.partition("/")[0]
+        top = top_of(role)
         raise PeerError("invalid", f"{role} is below {top}: quota is for roles of the top")
     for amounts in (quota.limit, quota.guarantee):
         if len(amounts) > QUOTA_NAMES_MAX:
@@ -153,7 +153,7 @@ def _in_the_way(state: MasterState, role: str, guarantee: Mapping[str, int]) -> 
     others = []
     for offer_id, one in state.offers.items():
         amounts = one.offer.resources.unreserved().quantities()
-        entry = state.role_entries.get(one.offer.role.partition("/")[0])
+        entry = state.role_entries.get(top_of(one.offer.role))
         if is_within(one.offer.role, role):
             for name, amount in amounts.items():
                 lacking[name] = lacking.get(name, 0) - amount
@@ -204,5 +204,5 @@ def end_wait(state: MasterState, now: Now) -> None:
     state.limits_wait_until = None
     limited = [role for role, entry in state.role_entries.items() if entry.limit is not None]
     for framework in state.frameworks.values():
-        if framework.info.role.partition("/")[0] in limited:
+        if top_of(framework.info.role) in limited:
             state.show_framework(framework)

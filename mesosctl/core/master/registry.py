@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from mesosctl.core.machine import Put
-from mesosctl.errors import StorageFailed
+from mesosctl.errors import PeerError, StorageFailed
 from mesosctl.model.ids import AgentId
 from mesosctl.model.records import dataclass
 from mesosctl.model.reservations import Reservation
@@ -69,6 +69,12 @@ class RoleEntry:
     limit: dict[str, int] | None = None
     guarantee: dict[str, int] | None = None
     request: str = ""
+
+
+def check_request(request: str) -> None:
+    """Whether an operator's request can be told from others. Raises PeerError."""
+    if not request:
+        raise PeerError("invalid", "a request of an operator needs an id of its own")
 
 
 def load(rows: Rows) -> dict[AgentId, AgentEntry]:

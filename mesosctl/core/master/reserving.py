@@ -34,7 +34,7 @@ from mesosctl.model.reservations import (
 )
 from mesosctl.model.resources import EMPTY, Resources
 from mesosctl.model.tasks import TERMINAL, TaskReport
-from mesosctl.model.values import is_within, role_of
+from mesosctl.model.values import is_within, role_of, top_of
 from mesosctl.protocol.messages.framework import Operation, OperationResult, OperationsAnswered
 from mesosctl.protocol.messages.maintenance import Reserve, Unreserve
 from mesosctl.protocol.messages.query import Agents
@@ -60,8 +60,7 @@ def _change(
     """Reserve on all of these agents or on none, and show them."""
     re = state.sessions.answered(peer)
     try:
-        if not message.request_id:
-            raise PeerError("invalid", "a request of an operator needs an id of its own")
+        registry.check_request(message.request_id)
         agent_ids = resolve(state, message.agents, Mode.IN_USE)
         asked = [one for one in agent_ids if not _is_done(state, one, message.request_id)]
         plans = [_plan(state, one, kind, message.role, message.resources) for one in asked]
@@ -229,7 +228,7 @@ def _not_reserved(entry: AgentEntry, role: str, resources: Resources) -> str:
 
 def _check_quota(state: MasterState, role: str, plans: Sequence[Plan]) -> None:
     """Whether a role with a limit may have so much more. Raises PeerError."""
-    top = role.partition("/")[0]
+    top = top_of(role)
     entry = state.role_entries.get(top)
     if entry is None or not entry.limit:
         return

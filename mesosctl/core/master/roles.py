@@ -88,8 +88,7 @@ def _wanted(state: MasterState, message: SetRoles) -> dict[str, RoleEntry]:
 
 def check_request(state: MasterState, request: str, roles: tuple[str, ...]) -> None:
     """Whether an operator may ask for something of these roles at all. Raises PeerError."""
-    if not request:
-        raise PeerError("invalid", "a request of an operator needs an id of its own")
+    registry.check_request(request)
     if not roles:
         raise PeerError("invalid", "no role is named")
     for role in roles:

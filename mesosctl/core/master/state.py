@@ -32,6 +32,7 @@ from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import TERMINAL, StatusUpdate, TaskState
+from mesosctl.model.values import top_of
 from mesosctl.protocol.messages.base import Message
 
 REMOVED_FRAMEWORKS_KEPT = 1000
@@ -251,7 +252,7 @@ class MasterState:
 
     def _waits(self, framework: FrameworkRecord) -> bool:
         """Whether what its role holds is not known yet, and limited (see quotas.py)."""
-        entry = self.role_entries.get(framework.info.role.partition("/")[0])
+        entry = self.role_entries.get(top_of(framework.info.role))
         return self.limits_wait_until is not None and entry is not None and entry.limit is not None
 
     def add_task(self, task: TaskRecord) -> None:
