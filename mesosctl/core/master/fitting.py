@@ -18,7 +18,7 @@ from mesosctl.allocation.ledger import Ledger
 from mesosctl.allocation.rivals import rivals
 from mesosctl.core.machine import Effect, Now
 from mesosctl.core.master.registry import Mode
-from mesosctl.core.master.state import AgentRecord, FrameworkRecord, MasterState, amounts_held
+from mesosctl.core.master.state import AgentRecord, FrameworkRecord, MasterState
 from mesosctl.errors import UsageError
 from mesosctl.model.constraints import Where, misses, parse_constraint
 from mesosctl.model.fit import AgentGroup, Fit, Lack, Need, QuotaRoom
@@ -209,7 +209,7 @@ def _judge(
         )
     if not agent.peer:
         return _Verdict("Unreachable")
-    free, taken = sizes.of(_free(state, agent))
+    free, taken = sizes.of(state.free(agent))
     if taken is None:
         return _in_use(state, framework, agent, free, sizes.need)
     if not refused:
@@ -276,17 +276,6 @@ def _lacking(have: Resources, need: Resources) -> tuple[str, ...]:
     return tuple(lacking)
 
 
-def _free(state: MasterState, agent: AgentRecord) -> Resources:
-    if isinstance(state.allocator, Ledger):
-        return state.allocator.free(agent.info.agent_id)
-    free = agent.info.total
-    for held in amounts_held(agent.tasks.values()):
-        free = free.without(held)
-    for offer_id in agent.offers:
-        free = free.without(state.offers[offer_id].offer.resources)
-    return free
-
-
 # --- the role -------------------------------------------------------------------------------------
 def _quota(state: MasterState, framework: FrameworkRecord, need: Need) -> tuple[QuotaRoom, ...]:
     """What of the need is more than the role may still be granted; what it is offered it has."""
@@ -316,7 +305,7 @@ def _reserved_free(state: MasterState, role: str) -> dict[str, int]:
     for agent in state.agents.values():
         if agent.info.total.is_plain():
             continue
-        mine = _free(state, agent).allocatable_to(role)
+        mine = state.free(agent).allocatable_to(role)
         for name, amount in mine.without(mine.unreserved()).quantities().items():
             most[name] = max(amount, most.get(name, 0))
     return most

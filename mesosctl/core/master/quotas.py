@@ -19,7 +19,7 @@ from mesosctl.core.machine import Effect, Now
 from mesosctl.core.master import roles
 from mesosctl.core.master.offering import rescind
 from mesosctl.core.master.registry import RoleEntry
-from mesosctl.core.master.state import MasterState, amounts_held
+from mesosctl.core.master.state import MasterState
 from mesosctl.errors import PeerError
 from mesosctl.limits import LIMITS_WAIT_S, QUOTA_NAMES_MAX
 from mesosctl.model.ids import OfferId
@@ -163,16 +163,11 @@ def _in_the_way(state: MasterState, role: str, guarantee: Mapping[str, int]) -> 
 
 
 def _free(state: MasterState) -> Mapping[str, int]:
-    bags = []
-    for agent_id, agent in state.agents.items():
-        if state.is_offerable(agent_id):
-            free = agent.info.total
-            for bag in amounts_held(agent.tasks.values()):
-                free = free.without(bag)
-            for offer_id in agent.offers:
-                free = free.without(state.offers[offer_id].offer.resources)
-            bags.append(free.unreserved())
-    return Resources.sum_scalars(bags).quantities()
+    return Resources.sum_scalars(
+        state.free(agent).unreserved()
+        for agent_id, agent in state.agents.items()
+        if state.is_offerable(agent_id)
+    ).quantities()
 
 
 def _until_enough(

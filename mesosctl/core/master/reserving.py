@@ -18,7 +18,7 @@ from mesosctl.core.master import registry, roles
 from mesosctl.core.master.maintenance import agent_view, resolve
 from mesosctl.core.master.offering import rescind
 from mesosctl.core.master.registry import AgentEntry, Mode
-from mesosctl.core.master.state import AgentRecord, FrameworkRecord, MasterState, amounts_held
+from mesosctl.core.master.state import FrameworkRecord, MasterState, held_on
 from mesosctl.errors import PeerError
 from mesosctl.limits import RESERVATIONS_MAX
 from mesosctl.model.cluster import Offer
@@ -88,7 +88,7 @@ def _is_done(state: MasterState, agent_id: AgentId, request: str) -> bool:
 def _check_free(state: MasterState, plan: Plan) -> None:
     """Whether no task holds what is to be changed. Raises PeerError."""
     agent = state.agents[plan.agent_id]
-    free = agent.info.total.without(_held(agent))
+    free = agent.info.total.without(held_on(agent))
     if not free.contains(plan.taken):
         name = agent.info.name
         text = f"of {name} {free} is held by no task, and {plan.taken} is asked for"
@@ -98,9 +98,7 @@ def _check_free(state: MasterState, plan: Plan) -> None:
 def _make_room(state: MasterState, plan: Plan) -> list[Effect]:
     """Rescind offers, the newest first, until what is to be changed is free."""
     agent = state.agents[plan.agent_id]
-    free = agent.info.total.without(_held(agent))
-    for offer_id in agent.offers:
-        free = free.without(state.offers[offer_id].offer.resources)
+    free = state.free(agent)
     void = []
     for offer_id in reversed(list(agent.offers)):
         if free.contains(plan.taken):
@@ -200,20 +198,13 @@ def _plan(
         raise PeerError("invalid", problem)
     if len(kept) > RESERVATIONS_MAX:
         raise PeerError("conflict", f"{entry.name} has {RESERVATIONS_MAX} reservations already")
-    return Plan(agent_id, taken, made, kept, applied(agent.own, kept, _held(agent)))
-
-
-def _held(agent: AgentRecord) -> Resources:
-    held = EMPTY
-    for bag in amounts_held(agent.tasks.values()):
-        held = held + bag
-    return held
+    return Plan(agent_id, taken, made, kept, applied(agent.own, kept, held_on(agent)))
 
 
 def _check_total(state: MasterState, plan: Plan) -> None:
     """Whether the agent has it, which may have come back smaller. Raises PeerError."""
     agent = state.agents[plan.agent_id]
-    if not plan.total.contains(_held(agent) + plan.made):
+    if not plan.total.contains(held_on(agent) + plan.made):
         raise PeerError("conflict", f"{agent.info.name} has less than is reserved of it")
 
 

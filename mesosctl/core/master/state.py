@@ -160,6 +160,14 @@ def amounts_held(tasks: Iterable[TaskRecord]) -> list[Resources]:
     return list(holders.values())
 
 
+def held_on(agent: AgentRecord) -> Resources:
+    """What all tasks of an agent hold, ports and the like as well."""
+    held = Resources()
+    for amount in amounts_held(agent.tasks.values()):
+        held = held + amount
+    return held
+
+
 @dataclass(slots=True)
 class MasterState:
     """Everything that the master's handlers share."""
@@ -225,6 +233,15 @@ class MasterState:
     def is_offerable(self, agent_id: AgentId) -> bool:
         """Whether the agent is here and not withheld by an operator."""
         return bool(self.agents[agent_id].peer) and self.mode(agent_id) is Mode.IN_USE
+
+    def free(self, agent: AgentRecord) -> Resources:
+        """What neither tasks nor offers hold of an agent."""
+        if isinstance(self.allocator, Ledger):
+            return self.allocator.free(agent.info.agent_id)
+        free = agent.info.total.without(held_on(agent))
+        for offer_id in agent.offers:
+            free = free.without(self.offers[offer_id].offer.resources)
+        return free
 
     def show_agent(self, agent_id: AgentId) -> None:
         """Tell the allocator what the agent has and whether it may be offered; look at it anew."""
@@ -325,15 +342,13 @@ class MasterState:
         """Recount what agents hold against their tasks and offers. Raises InvariantBroken."""
         self.wheres.check({agent_id: agent.info for agent_id, agent in self.agents.items()})
         for agent_id, agent in self.agents.items():
-            held = Resources()
+            held = held_on(agent)
             for key, task in agent.tasks.items():
                 require(task.agent_id == agent_id, f"task {key} is on another agent")
                 require(
                     self.frameworks[task.framework_id].tasks.get(task.task_id) is task,
                     f"task {key} is unknown to its framework",
                 )
-            for amount in amounts_held(agent.tasks.values()):
-                held = held + amount
             for offer_id in agent.offers:
                 require(self.is_offerable(agent_id), f"agent {agent_id} is withheld and offered")
                 held = held + self.offers[offer_id].offer.resources
