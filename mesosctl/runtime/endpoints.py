@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket as system_socket
 import struct
 
@@ -11,6 +10,7 @@ import zmq
 from mesosctl.errors import Refused, UsageError
 from mesosctl.limits import FRAME_BYTES_MAX_BULK
 from mesosctl.model.values import PORT_MAX
+from mesosctl.runtime.ids import new_id
 
 Context = zmq.Context[zmq.Socket[bytes]]
 Socket = zmq.Socket[bytes]
@@ -70,7 +70,7 @@ class Monitor:
     """The events of one socket, in order and without a bound: a full one would stop libzmq."""
 
     def __init__(self, context: Context, watched: Socket, events: int) -> None:
-        place = f"inproc://monitor-{os.urandom(8).hex()}"
+        place = f"inproc://monitor-{new_id()}"
         watched.monitor(place, events)
         self.socket = context.socket(zmq.PAIR)
         self.socket.rcvhwm = 0

@@ -59,14 +59,14 @@ class Slot:
 
     def suits(self, job: Job) -> bool:
         """Whether the job's next task may run on this agent at all."""
-        spec = job.spec
+        spec, offer = job.spec, self.offer
+        if spec.spread and offer.agent_id in job.spots:
+            return False
         if not spec.constraint:
-            return not spec.spread or self.offer.agent_id not in job.spots
+            return True
         if self.where is None:
-            offer = self.offer
             self.where = place_of(offer.agent_id, offer.agent_name, offer.attributes)
-        is_apart = not spec.spread or self.offer.agent_id not in job.spots
-        return is_apart and parse_constraint(spec.constraint).holds(self.where)
+        return parse_constraint(spec.constraint).holds(self.where)
 
     def takes(self, job: Job) -> bool:
         """Whether one more task of this job still goes into the same ACCEPT."""
