@@ -21,13 +21,13 @@ import socket
 import sys
 import time
 from collections import deque
-from pathlib import Path
 from typing import Any
 
 from mesosctl.errors import InvariantBroken
 from mesosctl.model.records import dataclass
 from mesosctl.runtime import rawcalls
 from mesosctl.runtime.spawner import HEADER
+from mesosctl.runtime.spawner_children import has_executed, is_in_cgroups, read_stat
 from mesosctl.runtime.spawner_orders import (
     Exited,
     Report,
@@ -53,7 +53,6 @@ __all__ = [
 WINDOW = 8
 READ_BYTES = 256 * 1024
 SPAWNER_FD = 3
-_PF_EXITING = 0x4  # include/linux/sched.h
 
 
 @dataclass(slots=True)
@@ -317,62 +316,26 @@ class SpawnerLink:
         Our children are now all the dead spawner's tasks and what tasks left behind. The order's
         own process is the oldest of those in its cgroups. Without cgroups, and in version 1 for
         one that is dead already (the kernel then shows "/"), it is the oldest since the order was
-        sent that leads a session or has not left the spawner's yet.
+        sent that leads a session or has not left the spawner's yet. A process that ended without
+        executing anything was no start: a file that the kernel refuses, a captured script mostly,
+        costs one such process, with exit code 127, before a shell gets it.
         """
         best: tuple[bool, int, int] | None = None
         earliest = pending.sent_boottime_s * os.sysconf("SC_CLK_TCK")
         join = pending.order.join
         for pid in sorted(int(entry) for entry in os.listdir("/proc") if entry.isdigit()):
-            stat = _read_stat(pid)
+            stat = read_stat(pid)
             if stat is None or stat.parent != os.getpid() or pid in self._tasks:
                 continue
             # Start times are cut to whole ticks, so one that began later can look earlier.
             if stat.start_ticks + 1 < earliest:
                 continue
-            certain = bool(join) and _is_in_cgroups(pid, join)
+            certain = bool(join) and is_in_cgroups(pid, join)
             likely = stat.session in (pid, self._pid) and (stat.exiting or not join)
-            if certain or likely:
+            if (certain or likely) and has_executed(pid):
                 found = (not certain, stat.start_ticks, pid)
                 best = found if best is None else min(best, found)
         return best[2] if best else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Stat:
-    parent: int
-    session: int
-    exiting: bool
-    start_ticks: int
-
-
-def _read_stat(pid: int) -> _Stat | None:
-    """Read what proc(5) says of a process, zombies included; None when it is gone."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return None
-    # The name in parentheses may hold anything; the fields are counted from behind it.
-    fields = text[text.rindex(b")") + 2 :].split()
-    return _Stat(
-        parent=int(fields[1]),
-        session=int(fields[3]),
-        exiting=bool(int(fields[6]) & _PF_EXITING),
-        start_ticks=int(fields[19]),
-    )
-
-
-def _is_in_cgroups(pid: int, join: tuple[str, ...]) -> bool:
-    """Whether a process is in the cgroups whose files are given.
-
-    Compared by the last two directories, because the mount and the process may see the levels
-    above from different roots.
-    """
-    try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text(errors="surrogateescape").splitlines()
-    except OSError:
-        return False
-    tails = [Path(line.split(":", 2)[2].removesuffix(" (deleted)")).parts[-2:] for line in lines]
-    return all(Path(path).parent.parts[-2:] in tails for path in join)
 
 
 def _close(pending: _Pending) -> None:
