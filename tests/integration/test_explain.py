@@ -288,6 +288,7 @@ def test_quota(calm: ClusterEnv) -> None:
     found = waits_for(calm, job, "Quota")
     limit = {"role": "batch", "name": "cpus", "limit": 2.0, "room": 1.0, "need": 1.5}
     assert found["quota"] == [limit] and found["verdict"] == "idle"
+    assert "an offer is to be expected" not in str(found["causes"])
     dry = calm.run("submit", "--dry-run", "-c", "3", *SMALL, "--", "true")
     assert dry.returncode == 1 and "its limit is 2" in dry.stdout
     calm.ok("quota", "unset", "batch")

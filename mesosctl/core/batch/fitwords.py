@@ -31,10 +31,10 @@ def causes_of(fit: Fit) -> list[Cause]:
     if fit.verdict == "never":
         order = ["NeverFits", "Reserved", "Constraint"]
         return [*quota, *[cause for reason in order for cause in by_reason.pop(reason, [])]]
-    if any(not group.reason for group in groups) and not quota:
-        found += by_reason.pop("", [])
-        found += by_reason.pop("OfferPending", [])
-    found = quota + by_reason.pop("OfferPending", []) + found
+    # While a quota keeps the role off, room on an agent is nothing to be waited for.
+    fitting = by_reason.pop("", [])
+    found += quota or fitting
+    found += by_reason.pop("OfferPending", [])
     rivals = [Cause(rival.reason, rival_text(rival)) for rival in fit.rivals]
     in_use = by_reason.get("Resources", [])
     if in_use and not fit.count("now"):
@@ -42,7 +42,7 @@ def causes_of(fit: Fit) -> list[Cause]:
     elif not fit.count("now", "idle"):
         # What is withheld or away is all that would do: it is not one cause among others.
         order = ["Draining", "Unreachable", *order]
-    for reason in [*order, "", "Constraint"]:
+    for reason in [*order, "Constraint"]:
         found += by_reason.pop(reason, [])
     return found
 

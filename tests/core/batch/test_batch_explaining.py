@@ -121,7 +121,7 @@ def explain(world: Any, *selectors: str) -> list[Explanation]:
             Fit(
                 1, (AgentGroup("", 1, ("a1",)),), quota=(QuotaRoom("web", "cpus", 4000, 500, 1000),)
             ),
-            "Quota OfferPending",
+            "Quota",
             "role web may hold 0.5 more cpus (its limit is 4), needs 1",
         ),
     ],
