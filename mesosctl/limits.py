@@ -33,6 +33,11 @@ HEARTBEAT_S = 5.0
 # Silence for so many heartbeats ends a session, on either side.
 HEARTBEATS_MISSED_MAX = 3
 AGENT_TIMEOUT_S = HEARTBEAT_S * HEARTBEATS_MISSED_MAX
+# With more agents than that their heartbeats are rarer, or they would drown the master: every 5 s
+# are 200 a second with 1,000 agents and 10,000 with 50,000.
+HEARTBEAT_AGENTS = 1_000
+# Half of LEASE_MIN_S: no lease runs out between two of them.
+HEARTBEAT_MAX_S = 15.0
 # A master that was started gives its agents so much longer than that: they have to notice that it
 # was gone, and their hosts may be busy with whatever took the master along.
 AGENTS_RETURN_S = 45.0

@@ -17,11 +17,14 @@ Rules:
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 
 from mesosctl.core.machine import Aim, Close, Effect, NewId, Now, Open, Received, Send
 from mesosctl.limits import (
+    HEARTBEAT_AGENTS,
+    HEARTBEAT_MAX_S,
     HEARTBEAT_S,
     HEARTBEATS_MISSED_MAX,
     NO_LEADER_MAX_S,
@@ -35,11 +38,24 @@ from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.session import Bye, Ping, Pong, Reset
 
 
+def heartbeat_of(agents: int) -> float:
+    """The heartbeat in seconds of each of so many agents.
+
+    It grows with the root of their number, so that neither what the master hears nor the time in
+    which it notices a dead agent grows in proportion; in whole seconds, up to HEARTBEAT_MAX_S.
+    """
+    grown = math.isqrt(max(agents, 1) * int(HEARTBEAT_S) ** 2 // HEARTBEAT_AGENTS)
+    return min(max(HEARTBEAT_S, float(grown)), HEARTBEAT_MAX_S)
+
+
 @dataclass(slots=True)
 class _ServerSide:
     id: str
     key: str
     heard: float
+    # The sessions with the same heartbeat, ordered by when they were last heard, oldest first: the
+    # head is the next of them to time out.
+    queue: dict[str, None]
     received: int = 0
     sent: int = 0
 
@@ -51,8 +67,9 @@ class ServerSessions:
         self.cluster = cluster
         self.epoch = epoch
         self.timeout_s = heartbeat_s * HEARTBEATS_MISSED_MAX
-        # Ordered by when they were last heard, oldest first: the head is the next to time out.
         self._sessions: dict[str, _ServerSide] = {}
+        # By the silence in seconds that ends a session.
+        self._queues: dict[float, dict[str, None]] = {}
 
     def __contains__(self, peer: str) -> bool:
         return peer in self._sessions
@@ -73,20 +90,22 @@ class ServerSessions:
         session = self._sessions.get(event.peer)
         problem = self._problem(session, event)
         if problem:
-            self._sessions.pop(event.peer, None)
+            self.drop(event.peer)
             reset = Envelope(self.cluster, self.epoch, envelope.session, 1, Reset(problem))
             return None, [Send(event.peer, reset)]
         if session is None:
-            session = _ServerSide(envelope.session, event.key, now.mono)
+            queue = self._queues.setdefault(self.timeout_s, {})
+            session = _ServerSide(envelope.session, event.key, now.mono, queue)
+            self._sessions[event.peer] = session
         session.received = envelope.seq
         session.heard = now.mono
-        self._sessions.pop(event.peer, None)
-        self._sessions[event.peer] = session
+        session.queue.pop(event.peer, None)
+        session.queue[event.peer] = None
         match envelope.message:
             case Ping():
                 return None, self.send(event.peer, Pong())
             case Bye():
-                del self._sessions[event.peer]
+                self.drop(event.peer)
                 return envelope.message, [Close(event.peer)]
             case message:
                 return message, []
@@ -119,32 +138,45 @@ class ServerSessions:
 
     def reset(self, peer: str, code: str) -> list[Effect]:
         """End a session of our own accord and say so."""
-        session = self._sessions.pop(peer, None)
+        session = self.drop(peer)
         if session is None:
             return []
         envelope = Envelope(self.cluster, self.epoch, session.id, session.sent + 1, Reset(code))
         return [Send(peer, envelope)]
 
-    def drop(self, peer: str) -> None:
+    def drop(self, peer: str) -> _ServerSide | None:
         """Forget the session of a connection that is gone."""
-        self._sessions.pop(peer, None)
+        session = self._sessions.pop(peer, None)
+        if session is not None:
+            del session.queue[peer]
+        return session
 
-    def expire(self, now: Now) -> list[str]:
-        """Forget the sessions that fell silent, and name their peers."""
+    def slow_down(self, peer: str, heartbeat_s: float) -> None:
+        """Expect a peer that is just heard no sooner again than after `heartbeat_s` seconds."""
+        session = self._sessions[peer]
+        del session.queue[peer]
+        timeout_s = max(self.timeout_s, heartbeat_s * HEARTBEATS_MISSED_MAX)
+        session.queue = self._queues.setdefault(timeout_s, {})
+        session.queue[peer] = None
+
+    def expire(self, now: Now) -> list[tuple[str, float]]:
+        """Forget the sessions that fell silent: their peers, and when each was last heard."""
         silent = []
-        for peer, session in self._sessions.items():
-            if session.heard + self.timeout_s > now.mono:
-                break
-            silent.append(peer)
-        for peer in silent:
-            del self._sessions[peer]
+        for timeout_s, queue in self._queues.items():
+            for peer in queue:
+                heard = self._sessions[peer].heard
+                if heard + timeout_s > now.mono:
+                    break
+                silent.append((peer, heard))
+        for peer, _ in silent:
+            self.drop(peer)
         return silent
 
     def deadline(self) -> float | None:
         """When the next session falls silent."""
-        for session in self._sessions.values():
-            return session.heard + self.timeout_s
-        return None
+        first = [(next(iter(queue)), after) for after, queue in self._queues.items() if queue]
+        due = (self._sessions[peer].heard + timeout_s for peer, timeout_s in first)
+        return min(due, default=None)
 
     def peers(self) -> tuple[str, ...]:
         """Every peer with a session."""
@@ -324,6 +356,11 @@ class ClientSession:
         self._ping_at = now.mono + self.heartbeat_s
         self._asked.append(now)
         return self.send(Ping())
+
+    def quicken(self, now: Now) -> None:
+        """Ping as often as in a small cluster, whatever the other side asked for."""
+        self.heartbeat_s = min(self.heartbeat_s, HEARTBEAT_S)
+        self._ping_at = min(self._ping_at, now.mono + self.heartbeat_s)
 
     def deadline(self) -> float | None:
         """When tick() has something to do."""

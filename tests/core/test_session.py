@@ -6,13 +6,20 @@ import itertools
 from collections.abc import Callable, Iterable
 
 from mesosctl.core.machine import Close, Effect, Now, Open, Received, Send
-from mesosctl.core.session import ClientSession, ServerSessions
-from mesosctl.limits import HEARTBEAT_S, HEARTBEATS_MISSED_MAX, RECONNECT_EACH_S, RECONNECT_MAX_S
+from mesosctl.core.session import ClientSession, ServerSessions, heartbeat_of
+from mesosctl.limits import (
+    HEARTBEAT_MAX_S,
+    HEARTBEAT_S,
+    HEARTBEATS_MISSED_MAX,
+    LEASE_MIN_S,
+    RECONNECT_EACH_S,
+    RECONNECT_MAX_S,
+)
 from mesosctl.protocol.codec import decode, encode
 from mesosctl.protocol.envelope import Envelope
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.query import DescribeMaster, Done
-from mesosctl.protocol.messages.session import Bye, Pong, Reset
+from mesosctl.protocol.messages.session import Bye, Ping, Pong, Reset
 
 SILENCE_S = HEARTBEAT_S * HEARTBEATS_MISSED_MAX
 
@@ -194,7 +201,7 @@ def test_pings_keep_a_session_and_silence_ends_it_on_both_sides() -> None:
         assert pong.message == Pong()
         assert one.receive(pong, at(time_s)) == (None, [])
     assert server.expire(at(time_s + SILENCE_S - 0.1)) == []
-    assert server.expire(at(time_s + SILENCE_S)) == ["p"]
+    assert server.expire(at(time_s + SILENCE_S)) == [("p", time_s)]
     one.tick(at(time_s + HEARTBEAT_S))
     assert losses == []
     assert Close("master") in one.tick(at(time_s + SILENCE_S))
@@ -210,7 +217,7 @@ def test_the_silent_are_found_among_the_lively() -> None:
     more = Envelope("", 0, "a", 2, DescribeMaster())
     server.receive(Received("a", "key", more), at(5))
     assert server.deadline() == SILENCE_S
-    assert server.expire(at(SILENCE_S)) == ["b", "c"]
+    assert server.expire(at(SILENCE_S)) == [("b", 0.0), ("c", 0.0)]
     assert server.peers() == ("a",)
 
 
@@ -222,3 +229,46 @@ def test_goodbye_is_the_last_word() -> None:
     assert len(server) == 0
     assert one.deadline() is None
     assert one.tick(at(100)) == []
+
+
+def test_heartbeats_are_rarer_in_a_large_cluster() -> None:
+    """Ten thousand pings a second would drown a master; one in three minutes would hide a death."""
+    assert [heartbeat_of(agents) for agents in (0, 1, 1_000, 1_001)] == [5.0] * 4
+    # 5 * sqrt(4) = 10; 5 * sqrt(16) = 20, which is above the limit.
+    assert [heartbeat_of(agents) for agents in (4_000, 16_000, 50_000)] == [10.0, 15.0, 15.0]
+    rates = [agents / heartbeat_of(agents) for agents in (1_000, 4_000, 8_000)]
+    assert rates == [200, 400, 8_000 / 14]
+    # A lease of the least length is renewed twice before it runs out.
+    assert 2 * HEARTBEAT_MAX_S <= LEASE_MIN_S
+
+
+def test_who_was_told_of_a_longer_heartbeat_is_expected_later() -> None:
+    """Peers with different heartbeats share a server; each falls silent in its own time."""
+    server = ServerSessions("c", 1)
+    for peer in ("a", "b", "c"):
+        hello = Envelope("", 0, peer, 1, DescribeMaster())
+        server.receive(Received(peer, "key", hello), at(0))
+    server.slow_down("a", 2 * HEARTBEAT_S)
+    # Nobody is expected sooner than the server's own heartbeat says.
+    server.slow_down("b", HEARTBEAT_S / 2)
+    assert server.deadline() == SILENCE_S
+    assert server.expire(at(SILENCE_S)) == [("c", 0.0), ("b", 0.0)]
+    assert server.deadline() == 2 * SILENCE_S
+    ping = Envelope("", 0, "a", 2, Ping())
+    server.receive(Received("a", "key", ping), at(SILENCE_S + 1))
+    assert server.expire(at(3 * SILENCE_S)) == []
+    assert server.expire(at(3 * SILENCE_S + 1)) == [("a", SILENCE_S + 1)]
+    assert (server.peers(), server.deadline()) == ((), None)
+
+
+def test_a_session_that_has_to_be_quick_pings_as_in_a_small_cluster() -> None:
+    """Leases are renewed by pings, and a lease may be shorter than three long heartbeats."""
+    one = client()
+    one.start(at(0))
+    one.heartbeat_s = 15.0
+    one.ping(at(0))
+    assert one.deadline() == 15.0
+    one.quicken(at(1))
+    assert (one.heartbeat_s, one.deadline()) == (HEARTBEAT_S, 1 + HEARTBEAT_S)
+    one.quicken(at(4))
+    assert one.deadline() == 1 + HEARTBEAT_S

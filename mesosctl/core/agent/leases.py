@@ -23,6 +23,8 @@ class Leases:
 
     def __init__(self, tasks: Tasks, executors: Executors, sessions: ServerSessions) -> None:
         self.renewed_at: float | None = None
+        # Whether a task was here with a lease when that was last renewed.
+        self.are_held = False
         self._tasks = tasks
         self._executors = executors
         self._sessions = sessions
@@ -37,6 +39,7 @@ class Leases:
                 task.lease_over = not self._holds(task, now)
                 concerned[task.entry.executor_id] = None
         self.renewed_at = vouched.boot
+        self.are_held = bool(concerned)
         return [effect for name in concerned for effect in self._tell(name)]
 
     def _tell(self, executor_id: ExecutorId) -> list[Effect]:

@@ -264,7 +264,7 @@ class AgentMachine:
 
     def _tick(self, now: Now) -> list[Effect]:
         effects: list[Effect] = []
-        for peer in self._executor_sessions.expire(now):
+        for peer, _ in self._executor_sessions.expire(now):
             effects += self.executors.peer_lost(peer, now)
         self._visitors.expire(now)
         effects += self.executors.tick(now)
@@ -298,7 +298,7 @@ class AgentMachine:
         if self.session.is_foreign:
             text = "that master leads another cluster than the one this agent belongs to; "
             return self._stop(text + "name the right --master, or an empty --work-dir", 5)
-        effects += self._leases.renew(self.session.vouched, now)
+        effects += self._renew_leases(now)
         match message:
             case None:
                 return effects
@@ -330,6 +330,12 @@ class AgentMachine:
             case _:
                 return [*effects, Log("warning", f"the master sent an unexpected {message.kind}")]
 
+    def _renew_leases(self, now: Now) -> list[Effect]:
+        effects = self._leases.renew(self.session.vouched, now)
+        if self._leases.are_held:
+            self.session.quicken(now)
+        return effects
+
     def _registered(self, message: messages.AgentRegistered, now: Now) -> list[Effect]:
         known = self.info.agent_id
         if not message.agent_id or known not in ("", message.agent_id):
@@ -341,7 +347,7 @@ class AgentMachine:
         effects = self._identity.remember(self.info, self.session)
         # Before it hears from us the master cannot be sure that we are those who registered.
         effects += self.session.ping(now)
-        effects += self._leases.renew(self.session.vouched, now)
+        effects += self._renew_leases(now)
         if not known:
             effects.append(deeds.OpenContainers(message.agent_id))
         self.tasks.repeat()

@@ -46,7 +46,7 @@ class Visitors:
 
     def expire(self, now: Now) -> None:
         """Give up on those that fell silent."""
-        for peer in self._sessions.expire(now):
+        for peer, _ in self._sessions.expire(now):
             self._streams.peer_gone(peer)
 
 

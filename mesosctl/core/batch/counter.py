@@ -142,7 +142,7 @@ class Counter:
     def expire(self, now: Now) -> list[Effect]:
         """Give up on silent sessions and on questions that were not answered."""
         effects: list[Effect] = []
-        for peer in self.sessions.expire(now):
+        for peer, _ in self.sessions.expire(now):
             self.watches.drop(peer)
             effects.append(Close(peer))
         live = [self.sessions.key(peer) for peer in self.sessions.peers()]

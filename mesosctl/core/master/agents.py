@@ -15,7 +15,7 @@ from mesosctl.core.master.registry import AgentEntry, Mode
 from mesosctl.core.master.reserving import held_by
 from mesosctl.core.master.state import AgentRecord, MasterState, TaskRecord
 from mesosctl.core.master.unreachable import left, returned
-from mesosctl.limits import HEARTBEAT_S
+from mesosctl.core.session import heartbeat_of
 from mesosctl.model.cluster import FrameworkInfo
 from mesosctl.model.ids import AgentId, FrameworkId
 from mesosctl.model.reservations import applied
@@ -80,7 +80,11 @@ def on_register(state: MasterState, peer: str, message: RegisterAgent, now: Now)
     state.filters.drop_agent(agent_id)
     state.wheres.forget_agent(agent_id)
     state.show_agent(agent_id)
-    effects += state.send(peer, AgentRegistered(agent_id, HEARTBEAT_S, len(state.agents)))
+    # All that the registry knows, not only those that are back after a start of this master.
+    known_agents = len(state.registry)
+    heartbeat_s = heartbeat_of(known_agents)
+    state.sessions.slow_down(peer, heartbeat_s)
+    effects += state.send(peer, AgentRegistered(agent_id, heartbeat_s, known_agents))
     effects += _take_over(state, agent, message, now)
     effects += returned(state, agent)
     if state.mode(agent_id) is not Mode.IN_USE:

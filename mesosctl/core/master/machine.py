@@ -153,7 +153,7 @@ class MasterMachine:
                 return self._received(event, now)
             case PeerLost(peer=peer):
                 self.state.sessions.drop(peer)
-                return self._session_over(peer, now)
+                return self._session_over(peer, now, now.mono)
             case Tick():
                 return self._tick(now)
             case Started():
@@ -196,7 +196,7 @@ class MasterMachine:
         state = self.state
         message, effects = state.sessions.receive(event, now)
         if event.peer not in state.sessions:
-            effects += self._session_over(event.peer, now)
+            effects += self._session_over(event.peer, now, now.mono)
         agent_id = state.agent_of_peer.get(event.peer)
         if agent_id is not None and event.envelope.epoch == state.sessions.epoch:
             state.agents[agent_id].is_present = True
@@ -230,10 +230,10 @@ class MasterMachine:
             case _:
                 return ""
 
-    def _session_over(self, peer: str, now: Now, silent_s: float = 0.0) -> list[Effect]:
+    def _session_over(self, peer: str, now: Now, heard: float) -> list[Effect]:
         agent_id = self.state.agent_of_peer.get(peer)
         if agent_id is not None:
-            return agents.on_agent_away(self.state, agent_id, now.mono - silent_s, now)
+            return agents.on_agent_away(self.state, agent_id, heard, now)
         framework_id = self.state.framework_of_peer.get(peer)
         if framework_id is not None:
             away = frameworks.on_framework_away(self.state, framework_id, now)
@@ -243,8 +243,8 @@ class MasterMachine:
     def _tick(self, now: Now) -> list[Effect]:
         state = self.state
         effects: list[Effect] = []
-        for peer in state.sessions.expire(now):
-            effects += self._session_over(peer, now, state.sessions.timeout_s)
+        for peer, heard in state.sessions.expire(now):
+            effects += self._session_over(peer, now, heard)
         effects += offering.time_out(state, now)
         effects += unreachable.tell_unreachable(state, now)
         effects += frameworks.expire_frameworks(state, now)

@@ -14,14 +14,23 @@ from __future__ import annotations
 from mesosctl.core.machine import Effect, Log, Now
 from mesosctl.core.master.registry import Mode
 from mesosctl.core.master.state import AgentRecord, MasterState
-from mesosctl.limits import AGENTS_RETURN_S
+from mesosctl.core.session import heartbeat_of
+from mesosctl.limits import (
+    AGENTS_RETURN_S,
+    HEARTBEAT_S,
+    HEARTBEATS_MISSED_MAX,
+    RECONNECT_EACH_S,
+)
 from mesosctl.model.ids import AgentId, FrameworkId
 from mesosctl.protocol.messages.framework import AgentChanged
 
 
 def expect_all(state: MasterState, now: Now) -> None:
     """The master starts: every agent of the registry is expected back."""
-    by = now.mono + state.agent_timeout_s + AGENTS_RETURN_S
+    agents = len(state.registry)
+    # Those of a large cluster notice later that the master was gone, and return one by one.
+    by = now.mono + state.agent_timeout_s + AGENTS_RETURN_S + agents * RECONNECT_EACH_S
+    by += (heartbeat_of(agents) - HEARTBEAT_S) * HEARTBEATS_MISSED_MAX
     expected = [one for one in state.registry if state.mode(one) is not Mode.GONE]
     state.absent = dict.fromkeys(expected, by)
 

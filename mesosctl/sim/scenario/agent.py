@@ -128,7 +128,8 @@ class ScenarioAgent:
 
     def _told(self, message: Message, now: Now) -> None:
         match message:
-            case AgentRegistered():
+            case AgentRegistered(heartbeat_s=heartbeat_s):
+                self.session.heartbeat_s = max(self.session.heartbeat_s, heartbeat_s)
                 self.session.confirm(now)
             case LaunchTasks(framework=framework, tasks=tasks):
                 self._frameworks[framework.framework_id] = framework

@@ -10,8 +10,8 @@ from mesosctl.core.agent import effects as deeds
 from mesosctl.core.machine import Received
 from mesosctl.model.tasks import Reason, TaskState
 from mesosctl.protocol.envelope import Envelope
-from mesosctl.protocol.messages.agent import LaunchTasks, RenewLeases, RunTasks
-from tests.core.agent.conftest import Bench, framework, task
+from mesosctl.protocol.messages.agent import AgentRegistered, LaunchTasks, RenewLeases, RunTasks
+from tests.core.agent.conftest import AGENT, Bench, framework, task
 
 LEASE_S = 40.0
 
@@ -34,6 +34,19 @@ def test_answered_pings_are_passed_on_by_the_time_they_were_sent(bench: Bench) -
     assert order.renewed_at == began
     bench.advance(11.0)
     assert [one.renewed_at for one in executor.took(RenewLeases)] == [began + 5.0, began + 10.0]
+
+
+def test_leases_are_renewed_as_often_in_a_large_cluster(bench: Bench) -> None:
+    """The master asks for rare heartbeats there, which a short lease would not outlast."""
+    executor = bench.up()
+    bench.tell(AgentRegistered(AGENT, 6.0, 1_500))
+    began = bench.time_s
+    launch(bench)
+    (order,) = executor.took(RunTasks)
+    assert order.renewed_at == began
+    bench.advance(11.5)
+    renewed = [one.renewed_at for one in executor.took(RenewLeases)]
+    assert renewed == [began + 6.0, began + 11.0]
 
 
 def test_without_leases_nothing_is_passed_on(bench: Bench) -> None:

@@ -55,8 +55,9 @@ class FakeAgent:
         match message:
             case None:
                 pass
-            case AgentRegistered(agent_id=agent_id):
+            case AgentRegistered(agent_id=agent_id, heartbeat_s=heartbeat_s):
                 self.info = replace(self.info, agent_id=agent_id)
+                self.session.heartbeat_s = heartbeat_s
                 self.session.confirm(now)
                 effects += self.session.ping(now)
             case LaunchTasks(framework=framework, tasks=tasks):

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from mesosctl.core.driver import AgentMoved, OffersArrived
+from mesosctl.core.master.registry import AgentEntry
 from mesosctl.core.master.state import Removals
 from mesosctl.limits import AGENT_TIMEOUT_S, AGENTS_RETURN_S, UNREACHABLE_BURST, UNREACHABLE_EVERY_S
-from mesosctl.model.ids import TaskId
+from mesosctl.model.ids import AgentId, TaskId
 from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import TaskState
-from tests.core.master.conftest import Cluster
+from tests.core.master.conftest import Cluster, FakeAgent
 
 
 @pytest.fixture
@@ -121,3 +122,25 @@ def test_an_agent_may_come_back_smaller_than_what_it_was_given(cluster: Cluster)
     assert sorted(one.states()) == [("t2", TaskState.DROPPED), ("t3", TaskState.DROPPED)]
     [event] = one.took(OffersArrived)
     assert str(event.offers[0].resources) == "cpus:0.5;mem:64"
+
+
+def test_agents_of_a_large_cluster_are_asked_for_rarer_signs_of_life(cluster: Cluster) -> None:
+    """The master expects them as rarely as it asked them to come, and not as rarely as that."""
+    cluster.agent("small")
+    for number in range(4_000):
+        cluster.master.state.registry[AgentId(f"B{number}")] = AgentEntry("key")
+    large = cluster.agent("large")
+    assert large.session.heartbeat_s == 10.0
+    one = cluster.framework("one")
+    one.took(OffersArrived)
+    cluster.advance(60)
+    assert words(one) == []
+    for agent in (cluster.peers[name][0] for name in list(cluster.peers)):
+        if isinstance(agent, FakeAgent):
+            del cluster.peers[cluster.name_of.pop(id(agent))]
+    gone = []
+    for _ in range(8):
+        cluster.advance(5)
+        gone.append(len(cluster.master.state.agent_of_peer))
+    # The small one within 15 s of its last ping, the large one within 30.
+    assert gone[2:] == [1, 1, 1, 0, 0, 0]
