@@ -132,6 +132,15 @@ EXECUTOR_IDLE_S = 30.0
 EXECUTOR_REGISTER_S = 60.0
 # After a restart of the agent its executors have so long to come back before they count as dead.
 EXECUTOR_RECONNECT_S = 15.0
+# Messages out of place that a framework's executor may send before it is ended: a careless one
+# makes a few, one that floods us should not fill the log.
+GUEST_FAULTS_MAX = 20
+# A container that holds more memory than it is to have is asked again so often, then ended: in half
+# a minute a runtime that gives memory back at all has done it.
+GUEST_RESIZE_AGAIN_S = 3.0
+GUEST_RESIZE_TRIES = 10
+# Ends that a framework's executor was told and has not acknowledged; it only loses by it.
+GUEST_ENDS_MAX = 1000
 
 # --- streams --------------------------------------------------------------------------------------
 CHUNK_BYTES = 48 * 1024

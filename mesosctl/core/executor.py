@@ -1,7 +1,8 @@
 """The executor's machine: it runs the tasks of one framework on one agent and outlives that agent.
 
 Owns the conversation with the agent and the decision when the process has nothing left to be here
-for. The lives of its tasks are in executor_lives.py, their updates in executor_updates.py.
+for. The lives of its tasks are in executor_lives.py, their updates in executor_updates.py;
+what concerns executors of the framework's own is in executor_guests.py.
 
 Rules:
 - An update is kept until it is acknowledged, and each registration carries all of them.
@@ -19,10 +20,12 @@ from mesosctl.core.executor_effects import (
     LimitExceeded,
     MainExited,
     RemoveFailed,
+    ResizeFailed,
     StdinProgress,
     TaskStarted,
     WakeAt,
 )
+from mesosctl.core.executor_guests import Guests
 from mesosctl.core.executor_lives import TaskLives
 from mesosctl.core.machine import (
     Effect,
@@ -90,6 +93,7 @@ class ExecutorMachine:
         self._idle_s = idle_s
         self._session = ClientSession(link, self._hello, self._lost, new_id, heartbeat_s)
         self._lives = TaskLives(new_id, self._session.send, sample_interval_s)
+        self._guests = Guests(self._lives, new_id, idle_s)
         # Monotonic seconds since which the agent is away, no task is here, and nothing at all.
         self._lost_at: float | None = None
         self._calm_since: float | None = None
@@ -116,16 +120,20 @@ class ExecutorMachine:
         lives = self._lives
         match event:
             case TaskStarted():
+                self._guests.started(event.container, now)
                 return lives.started(event, now)
             case MainExited():
                 return lives.main_exited(event, now)
             case ContainerEmptied():
                 return lives.emptied(event, now)
+            case Received(peer=peer) if peer != self._session.link:
+                return self._guests.receive(event, now)
             case Received(envelope=envelope):
                 message, effects = self._session.receive(envelope, now)
                 return effects + (self._take(message, now) if message is not None else [])
             case Tick():
-                return [*lives.end_leases(now), *lives.tick(now), *self._session.tick(now)]
+                effects = [*lives.end_leases(now), *lives.tick(now), *self._guests.tick(now)]
+                return effects + self._session.tick(now)
             case ContainerBusy():
                 return lives.busy(event, now)
             case LaunchFailed():
@@ -136,11 +144,15 @@ class ExecutorMachine:
                 return lives.stdin.progress(event)
             case LimitExceeded():
                 return lives.limit_exceeded(event, now)
+            case ResizeFailed():
+                return self._guests.resize_failed(event, now)
             case Signalled():
                 return self._shutdown(None, now) if event.signum in _ENDING_SIGNALS else []
             case Started():
                 self._lost_at = now.mono
                 return self._session.start(now)
+            case PeerLost(peer=peer) if peer != self._session.link:
+                return self._guests.peer_lost(peer, now)
             case PeerLost():
                 return self._session.lose(now)
             case _:
@@ -152,6 +164,9 @@ class ExecutorMachine:
             return []
         effects = self._watch_leases(now)
         fresh = self._lives.updates.take(now.mono)
+        if self._guests:
+            effects += self._guests.settle(fresh, now)
+            fresh += self._lives.updates.take(now.mono)
         for start in range(0, len(fresh), UPDATES_PER_MESSAGE):
             part = tuple(fresh[start : start + UPDATES_PER_MESSAGE])
             effects += self._session.send(StatusUpdates(part))
@@ -176,6 +191,7 @@ class ExecutorMachine:
             self._session.deadline(),
             lives.deadline(),
             lives.updates.deadline(),
+            self._guests.deadline(),
             self._quit()[0],
         )
         return min((time for time in wanted if time is not None), default=None)
@@ -183,6 +199,7 @@ class ExecutorMachine:
     def check(self) -> None:
         """Recompute every redundant structure; raises InvariantBroken where one is wrong."""
         self._lives.check()
+        self._guests.check()
 
     def _watch_leases(self, now: Now) -> list[Effect]:
         """Have the clock that is not stopped by a suspended host wake us for the next lease."""
@@ -213,14 +230,17 @@ class ExecutorMachine:
     # --- the agent --------------------------------------------------------------------------------
     def _hello(self) -> Message:
         lives = self._lives
+        updates = lives.updates.take_all()
+        self._guests.missed(updates)
         return RegisterExecutor(
             self.executor_id,
             self._pid,
             self.framework_id,
-            lives.reports(),
-            lives.updates.take_all(),
+            (*lives.reports(), *self._guests.reports()),
+            updates,
             opening=self._session.openings,
             knows_lanes=True,
+            knows_executors=True,
         )
 
     def _lost(self, now: Now) -> list[Effect]:
@@ -242,7 +262,7 @@ class ExecutorMachine:
             case KillTasks():
                 effects: list[Effect] = []
                 for kill in message.kills if message.framework_id == self.framework_id else ():
-                    effects += self._lives.kill(kill, now)
+                    effects += self._guests.kill(kill, now)
                 return effects
             case ReturnLanes():
                 return self._lives.give_back(self._lives.lanes.waiting(), now)
@@ -267,7 +287,7 @@ class ExecutorMachine:
         elif self._stopping:
             problem = "this executor was asked to end"
         if not problem:
-            return [*self._renew(message.renewed_at, now), *lives.run(message.launches, now)]
+            return [*self._renew(message.renewed_at, now), *self._guests.run(message.launches, now)]
         for launch in message.launches:
             lives.drop(launch, message.framework_id, problem, now)
         return [Log("warning", f"{len(message.launches)} tasks not started: {problem}")]
@@ -284,7 +304,8 @@ class ExecutorMachine:
     ) -> list[Effect]:
         """End every task and then this process. Asked again, it can only come sooner."""
         self._stopping = True
-        return self._lives.kill_all(TaskKill(TaskId(""), grace_s=grace_s, reason=reason), now)
+        asked = TaskKill(TaskId(""), grace_s=grace_s, reason=reason)
+        return [*self._guests.kill_all(asked, now), *self._lives.kill_all(asked, now)]
 
 
 def _since(known: float | None, holds: bool, now: Now) -> float | None:

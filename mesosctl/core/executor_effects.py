@@ -32,6 +32,17 @@ class Prepare(Effect):
 
 
 @dataclass(frozen=True, slots=True)
+class Resize(Effect):
+    """Give a container that runs other limits, as in Prepare. Only a failure is answered."""
+
+    container: str
+    cpus_milli: int
+    mem_bytes: int | None
+    pids: int
+    launch: ExecutorLaunch | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Spawn(Effect):
     """Start the task inside its prepared container."""
 
@@ -171,6 +182,14 @@ class RemoveFailed(Event):
 
     container: str
     tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResizeFailed(Event):
+    """The container keeps its limits, and why."""
+
+    container: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ class TaskLives:
         self._new_id = new_id
         self._sample_interval_s = sample_interval_s
         self._tasks: dict[str, Task] = {}
+        self.knows: Callable[[str], bool] = self._tasks.__contains__
         self.stdin = StdinFlows(self._tasks, send)
         self._queue: deque[str] = deque()
         self._starts = 0

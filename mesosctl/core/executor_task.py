@@ -172,6 +172,8 @@ def ending(task: Task) -> Step:
 def _killed(task: Task) -> Step:
     """The end of a task that somebody asked for: its user, or whoever empties its agent."""
     reason, text = task.kill_reason if task.cause == "kill" else (Reason.KILL_REQUESTED, "")
+    if reason is Reason.EXECUTOR_TERMINATED:
+        return _forsaken(task, text)
     message = ENDED.get(reason, ENDED[Reason.KILL_REQUESTED])
     if task.failure is not None:
         message += f" before it could start: {task.failure.text}"
@@ -183,6 +185,16 @@ def _killed(task: Task) -> Step:
     elsewhere = reason in ELSEWHERE and task.started_at is None
     state = TaskState.DROPPED if elsewhere else TaskState.KILLED
     return Step(state, reason, message, task.exit_code, task.signum)
+
+
+def _forsaken(task: Task, text: str) -> Step:
+    """The end of a task whose executor is gone; of an executor that had to be ended."""
+    reason = Reason.EXECUTOR_TERMINATED
+    if task.launch.task.is_executor:
+        return Step(TaskState.FAILED, reason, f"ended: {text}", task.exit_code, task.signum)
+    if task.started_at is None:
+        return Step(TaskState.DROPPED, reason, f"never started: {text}")
+    return Step(TaskState.GONE, reason, text, task.exit_code, task.signum)
 
 
 def _own_end(task: Task, emptied: ContainerEmptied) -> Step:

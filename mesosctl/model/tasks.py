@@ -122,6 +122,8 @@ class TaskInfo:
     `whole_cores`: it runs on CPUs of its own, as many as its cpus. `rlimits` are limits of its
     single processes, (soft, hard), by the names of setrlimit(2) in small letters; -1: none.
     `private`: "tmp" gives it a /tmp of its own, "pids" a pid namespace.
+    `is_executor`: others of its framework on its agent can be handed to it, those that name its id
+    as their `executor`. Such a task may have no command; `data` is for its executor alone.
     """
 
     task_id: TaskId
@@ -137,6 +139,9 @@ class TaskInfo:
     whole_cores: bool = False
     rlimits: dict[str, tuple[int, int]] = field(default_factory=dict)
     private: tuple[str, ...] = ()
+    is_executor: bool = False
+    executor: str = ""
+    data: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ from mesosctl.core.executor_effects import (
     Prepare,
     Remove,
     RemoveFailed,
+    Resize,
+    ResizeFailed,
     Sample,
     SignalContainer,
     Spawn,
@@ -37,6 +39,7 @@ from mesosctl.isolation.base import JoinPlan
 from mesosctl.isolation.compose import Isolation
 from mesosctl.model.tasks import Usage
 from mesosctl.protocol.messages.agent import ExecutorLaunch
+from mesosctl.runtime.executor_doors import Doors
 from mesosctl.runtime.executor_limits import limits_of
 from mesosctl.runtime.executor_orders import LaunchRefused, Orders
 from mesosctl.runtime.executor_stdin import StdinPipes
@@ -66,6 +69,7 @@ class Deeds:
         self._orders = orders
         self._pipes = StdinPipes(loop)
         self._streams = StreamLimits(loop)
+        self._doors = Doors(loop)
         self._plans: dict[str, JoinPlan] = {}
         # What is ordered and not answered: the launch, its plan, and how often it was in flight
         # when a spawner died.
@@ -79,6 +83,7 @@ class Deeds:
         self._unready = 0
         self._deeds: dict[type, Callable[..., None]] = {
             Prepare: self._prepare,
+            Resize: self._resize,
             Spawn: self._spawn,
             SignalContainer: self._signal,
             KillContainer: lambda effect: isolation.kill(effect.container),
@@ -99,9 +104,23 @@ class Deeds:
     def _prepare(self, effect: Prepare) -> None:
         try:
             limits = limits_of(effect)
-            self._plans[effect.container] = self._isolation.prepare(effect.container, limits)
+            plan = self._isolation.prepare(effect.container, limits)
         except MesosctlError as error:
             self._loop.post(LaunchFailed(effect.container, "limit", str(error)))
+            return
+        if effect.launch is not None and effect.launch.task.is_executor:
+            try:
+                self._doors.open(effect.launch)
+            except MesosctlError as error:
+                self._loop.post(LaunchFailed(effect.container, "sandbox", str(error)))
+                return
+        self._plans[effect.container] = plan
+
+    def _resize(self, effect: Resize) -> None:
+        try:
+            self._isolation.update(effect.container, limits_of(effect))
+        except MesosctlError as error:
+            self._loop.post(ResizeFailed(effect.container, str(error)))
 
     def _signal(self, effect: SignalContainer) -> None:
         if 0 < effect.signum <= _SIGNAL_MAX:
@@ -127,6 +146,7 @@ class Deeds:
             return
         self._pipes.drop(container)
         self._streams.end(container)
+        self._doors.close(container)
         self._loop.post(ContainerEmptied(container, *used))
 
     def _tidy_soon(self) -> None:

@@ -6,7 +6,7 @@ pay for nothing else.
 
 from __future__ import annotations
 
-from mesosctl.core.executor_effects import Prepare
+from mesosctl.core.executor_effects import Prepare, Resize
 from mesosctl.errors import LimitUnavailable
 from mesosctl.isolation.base import Limits
 from mesosctl.model.resources import MIB
@@ -16,8 +16,8 @@ _PLAIN = frozenset(("cpus", "mem"))
 _OURS = (*_PLAIN, "disk", "gpus")
 
 
-def limits_of(effect: Prepare) -> Limits:
-    """The limits that an order to prepare asks for. Raises LimitUnavailable."""
+def limits_of(effect: Prepare | Resize) -> Limits:
+    """The limits that an order to prepare or to resize asks for. Raises LimitUnavailable."""
     launch = effect.launch
     if launch is None:
         return Limits(effect.cpus_milli, effect.mem_bytes, effect.pids)

@@ -138,6 +138,10 @@ class Loop:
         """
         return self._network.bind(name, spec)
 
+    def unbind(self, name: str) -> None:
+        """Stop listening under `name`. Its peers are gone without another word."""
+        self._network.unbind(name)
+
     def authority(self, domain: str, authority: Authority) -> None:
         """Have `authority` decide which public keys may connect to the sockets of `domain`."""
         self._network.authority(domain, authority)

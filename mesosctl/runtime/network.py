@@ -79,6 +79,14 @@ class Network:
         self._sources.add(monitor, lambda: self._take_server(server))
         return server.address
 
+    def unbind(self, name: str) -> None:
+        """See Loop.unbind."""
+        server = self._servers.pop(name, None)
+        if server is not None:
+            for socket in server.sockets:
+                self._sources.remove(socket)
+            server.close()
+
     def authority(self, domain: str, authority: Authority) -> None:
         """See Loop.authority."""
         self.zap.set_authority(domain, authority)

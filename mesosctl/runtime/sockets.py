@@ -45,11 +45,15 @@ _DESCRIPTOR = int(zmq.SRCFD)
 
 @dataclass(frozen=True, slots=True)
 class ServerSpec:
-    """A place to listen: `tcp://host:port` (port 0: any) with `keys` and ZAP `domain`, or `ipc://`."""
+    """A place to listen: `tcp://host:port` (port 0: any) with `keys` and ZAP `domain`, or `ipc://`.
+
+    `mask`: which permissions a socket in the file system is made without; a directory may guard it.
+    """
 
     address: str
     keys: KeyPair | None = None
     domain: str = ""
+    mask: int = 0o077
 
 
 @dataclass(slots=True)
@@ -110,7 +114,7 @@ class ServerSocket:
         self.socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
     def _bind(self, place: str) -> None:
-        mask = os.umask(0o077)
+        mask = os.umask(self.spec.mask)
         try:
             self.socket.bind(place)
         except zmq.ZMQError as error:

@@ -64,7 +64,8 @@ class Step(Enum):
 class Executor:
     """One executor. `by`: when its step has to be over; None: no matter when.
 
-    `serves`: it was given tasks, so that it knows whose it is. `knows_lanes`: it said so.
+    `serves`: it was given tasks, so that it knows whose it is. `knows_lanes` and
+    `knows_executors`: it said so.
     """
 
     entry: ExecutorEntry
@@ -74,6 +75,7 @@ class Executor:
     end_text: str = ""
     serves: bool = False
     knows_lanes: bool = False
+    knows_executors: bool = False
 
 
 class Executors:
@@ -249,6 +251,7 @@ class Executors:
         self._of_peer[peer] = executor
         executor.serves = executor.serves or bool(message.framework_id)
         executor.knows_lanes = message.knows_lanes
+        executor.knows_executors = message.knows_executors
         if executor.step is not Step.LOST:
             executor.step, executor.by = Step.HERE, None
         effects = self.keep(executor, replace(entry, pid=message.pid, opening=message.opening))

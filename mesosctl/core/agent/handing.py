@@ -241,7 +241,18 @@ class Handing:
         if executor is None or executor.step is not Step.HERE:
             return effects
         effects += self._lanes.fit_for(executor, framework, now)
-        return effects + self._run(framework, executor)
+        effects += self._fit_for(executor, framework, now)
+        return effects + (self._run(framework, executor) if framework.waiting else [])
+
+    def _fit_for(self, executor: Executor, framework: Framework, now: Now) -> list[Effect]:
+        """End what a process of an earlier mesosctl would take for an ordinary task."""
+        effects: list[Effect] = []
+        text = "never started: its framework's tasks here are run by an earlier mesosctl"
+        for task in [] if executor.knows_executors else list(framework.waiting.values()):
+            if task.entry.info.is_executor or task.entry.info.executor:
+                reason = Reason.LAUNCH_FAILED
+                effects += self._tasks.end(task, TaskState.DROPPED, reason, text, now)
+        return effects
 
     def _release(self, framework: Framework) -> list[Effect]:
         """Its tasks ended before its executor heard of any: that is warm again, or superfluous."""
@@ -298,4 +309,4 @@ def _bytes(task: Task) -> int:
     """About how many bytes a task takes in a message."""
     command = task.entry.info.command
     words = sum(map(len, command.argv)) + sum(len(k) + len(v) for k, v in command.env.items())
-    return 500 + len(command.script or b"") + words
+    return 500 + len(command.script or b"") + len(task.entry.info.data or b"") + words

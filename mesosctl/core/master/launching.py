@@ -15,6 +15,7 @@ from mesosctl.core.master.offering import refuse, take_back
 from mesosctl.core.master.state import FrameworkRecord, MasterState, TaskRecord
 from mesosctl.limits import KILL_GRACE_MAX_S, LEASE_MAX_S, LEASE_MIN_S
 from mesosctl.model.cluster import Offer
+from mesosctl.model.ids import is_ident
 from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import Reason, StatusUpdate, TaskInfo, TaskState
 from mesosctl.protocol.messages.agent import LaunchTasks, StatusUpdates
@@ -163,12 +164,30 @@ def _problem(
         return Reason.TASK_INVALID, "the time limit must be positive"
     if task.lease_s is not None and not LEASE_MIN_S <= task.lease_s <= LEASE_MAX_S:
         return Reason.TASK_INVALID, f"the lease must be {LEASE_MIN_S:g} s at the least"
-    if not task.command.argv and task.command.script is None:
+    if not task.command.argv and task.command.script is None and not task.executor:
         return Reason.TASK_INVALID, "a task needs a command"
+    if task.executor or task.is_executor:
+        problem = _executor_problem(task)
+        if problem:
+            return Reason.TASK_INVALID, problem
     principal = framework.principal
     if principal is None or not principal.may_run_as(task.command.user):
         return Reason.NOT_PERMITTED, f"this framework may not run as user {task.command.user!r}"
     return Reason.NONE, ""
+
+
+def _executor_problem(task: TaskInfo) -> str:
+    """Why a task cannot be an executor, or be handed to one; empty when it can."""
+    if task.executor and task.is_executor:
+        return "an executor cannot be handed to another"
+    if task.executor and not is_ident(task.executor):
+        return "its executor has no proper id"
+    if task.lane or task.lease_s is not None:
+        # Its executor could not be made to keep either without ending its other tasks.
+        return "an executor and its tasks have neither lane nor lease"
+    if task.is_executor and task.whole_cores:
+        return "an executor has a share of the CPUs, which grows with its tasks"
+    return ""
 
 
 def _verdict(

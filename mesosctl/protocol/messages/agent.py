@@ -7,7 +7,7 @@ from dataclasses import field
 from mesosctl.model.cluster import AgentInfo, FrameworkInfo
 from mesosctl.model.ids import AgentId, ExecutorId, FrameworkId, TaskId
 from mesosctl.model.records import dataclass
-from mesosctl.model.tasks import Reason, StatusUpdate, TaskInfo, TaskReport, TaskState
+from mesosctl.model.tasks import Command, Reason, StatusUpdate, TaskInfo, TaskReport, TaskState
 from mesosctl.protocol.messages.base import Message, message
 
 
@@ -159,7 +159,8 @@ class RegisterExecutor(Message):
 
     `framework_id` is empty while it is warm. `updates` are all the agent has not acknowledged.
     `knows_lanes`: tasks that share a lane may be handed to it together. `opening` counts its
-    sessions: what is older than the latest is void.
+    sessions: what is older than the latest is void. `knows_executors`: tasks that are executors, or
+    are for one, may be handed to it. `token`: what proves that a task is the executor it says.
     """
 
     executor_id: ExecutorId
@@ -169,6 +170,8 @@ class RegisterExecutor(Message):
     updates: tuple[StatusUpdate, ...] = ()
     knows_lanes: bool = False
     opening: int = 0
+    knows_executors: bool = False
+    token: str = ""
 
 
 @message("executor-registered")
@@ -205,6 +208,18 @@ class RunTasks(Message):
     framework_id: FrameworkId
     launches: tuple[ExecutorLaunch, ...]
     renewed_at: float | None = None
+
+
+@message("start-task")
+@dataclass(frozen=True, slots=True)
+class StartTask(Message):
+    """A framework's executor -> agent: start this task of yours in a container of its own.
+
+    `command` None: the task's own. From here on the agent reports its states.
+    """
+
+    task_id: TaskId
+    command: Command | None = None
 
 
 @message("renew-leases")
