@@ -94,7 +94,9 @@ class Guests:
                 self._guests.pop(launch.task.task_id, None)
         for launch in launches:
             if launch.task.executor:
-                effects += self._hold(launch, now)
+                self._hold(launch, now)
+        for guest in self._guests.values():
+            effects += self._hand(guest, now)
         return effects
 
     def _enter(self, launch: ExecutorLaunch) -> ExecutorLaunch:
@@ -107,13 +109,13 @@ class Guests:
         guest.limits = guest.wanted_limits()
         return launch
 
-    def _hold(self, launch: ExecutorLaunch, now: Now) -> list[Effect]:
+    def _hold(self, launch: ExecutorLaunch, now: Now) -> None:
         lives, info = self._lives, launch.task
         if lives.knows(launch.container) or lives.updates.has_ended(launch.container):
-            return []
+            return
         guest = self._guests.get(info.executor)
         if guest is not None and (info.task_id in guest.held or info.task_id in guest.own):
-            return []
+            return
         problem = ""
         if guest is None:
             problem = f"its executor {info.executor} is not there"
@@ -125,9 +127,8 @@ class Guests:
             problem = "its container has a wrong name"
         if guest is None or problem:
             lives.drop(launch, lives.framework_id, problem, now)
-            return []
+            return
         guest.held[info.task_id] = Held(Task(launch))
-        return self._hand(guest, now)
 
     def _hand(self, guest: Guest, now: Now) -> list[Effect]:
         """Give a guest that is here what it was not given yet, and the room for it before."""

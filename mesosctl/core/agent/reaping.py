@@ -1,6 +1,7 @@
 """Containers that have to go: killed again and again until nothing of them is alive.
 
-Rules: a task whose executor is gone ends GONE only when its container is empty. What belongs to no
+Rules: a task whose executor is gone ends GONE only when its container is empty, and that of the
+executor of its framework's own that it was handed to. What belongs to no
 task of ours, or to one that was never sent or has ended, is an orphan and goes the same way. It is
 looked for at the start, after the end of an executor, and every ORPHANS_LOOK_S. In such a routine
 sweep nothing is killed in a framework that has an executor: what that one is just removing, or
@@ -19,7 +20,7 @@ from mesosctl.core.agent.effects import (
     RemoveContainers,
     SweepContainers,
 )
-from mesosctl.core.agent.task import Phase
+from mesosctl.core.agent.task import Phase, Task
 from mesosctl.core.agent.tasks import Tasks
 from mesosctl.core.machine import Effect, Log, Now
 from mesosctl.errors import require
@@ -54,12 +55,20 @@ class Reaper:
         """Nothing of these is alive: their tasks have ended."""
         effects: list[Effect] = []
         for name in event.containers:
+            task = self._tasks.get(name)
+            if name in self._due and task is not None and self._is_elsewhere(task, event):
+                self.busy(ContainersBusy((name,)), now)
+                continue
             self._due.pop(name, None)
             self._wait_s.pop(name, None)
-            task = self._tasks.get(name)
             if task is not None and task.phase is Phase.DOOMED:
                 effects += self._tasks.end(task, TaskState.GONE, *task.doom, now)
         return effects
+
+    def _is_elsewhere(self, task: Task, event: ContainersGone) -> bool:
+        """Whether it may still be alive in the container of an executor of its framework's own."""
+        place = f"{task.entry.framework_id}/{task.entry.info.executor}"
+        return place in self._due and place not in event.containers
 
     def busy(self, event: ContainersBusy, now: Now) -> None:
         """Look again soon, and then less often."""

@@ -74,6 +74,8 @@ class Told:
 class FakeExecutor(Told):
     """An executor's end of the wire. `tasks` and `unacked` are what it tells when it registers."""
 
+    knows_executors = True
+
     def __init__(self, bench: Bench, executor_id: ExecutorId, pid: int) -> None:
         super().__init__()
         self.bench, self.executor_id, self.pid = bench, executor_id, pid
@@ -92,6 +94,7 @@ class FakeExecutor(Told):
             tasks,
             tuple(self.unacked.values()),
             opening=self.session.openings,
+            knows_executors=self.knows_executors,
         )
 
     def connect(self) -> None:
