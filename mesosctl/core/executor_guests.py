@@ -349,7 +349,7 @@ class Guests:
     def tick(self, now: Now) -> list[Effect]:
         """Do what is due."""
         effects: list[Effect] = []
-        for peer in self._sessions.expire(now) if self._guests else ():
+        for peer, _ in self._sessions.expire(now) if self._guests else ():
             effects += self.peer_lost(peer, now)
         for guest in list(self._guests.values()):
             effects += self._tasks.due(guest, now)
