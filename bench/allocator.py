@@ -2,7 +2,8 @@
 
 The allocator alone, with the filters that the master keeps for it, in a process of its own for each
 size: a round over a whole free cluster (coarse, and with stated task sizes), a round when every
-offer is filtered, one agent that is freed, one decline, the agents added, and memory.
+offer is filtered, one task more for one framework, one agent that is freed, one decline, the agents
+added, and memory.
 """
 
 from __future__ import annotations
@@ -84,7 +85,10 @@ class Bench:
 
     def enter(self, name: str, task: Resources | None) -> None:
         """Enter a framework, or put every free agent before it again."""
-        self.allocator.set_framework(Client(name, f"role{int(name[1:]) % ROLES}", task=task))
+        self.allocator.set_framework(Client(name, self._role(name), task=task))
+
+    def _role(self, name: str) -> str:
+        return f"role{int(name[1:]) % ROLES}"
 
     def allocate(self) -> list[Grant]:
         """One round with the filters as the master asks for them."""
@@ -106,6 +110,23 @@ class Bench:
             gc.collect()
             grants = costs.time(self.allocate)
         return costs, grants
+
+    def one_task(self) -> Costs:
+        """On the whole free cluster one framework wants a task more, and is charged for it."""
+        costs = Costs()
+        for name in self.frameworks:
+            self.allocator.set_framework(Client(name, self._role(name), task=TASK, count=0))
+        self.allocate()
+        for number in range(SINGLE_CHANGES):
+            name = self.frameworks[number % len(self.frameworks)]
+            wants = Client(name, self._role(name), task=TASK, count=1)
+            costs.time(partial(self._serve, wants))
+        return costs
+
+    def _serve(self, wants: Client) -> None:
+        self.allocator.set_framework(wants)
+        for grant in self.allocate():
+            self.allocator.charge(grant.framework, grant.agent, grant.resources)
 
     def freed(self, *, declined: bool) -> Costs:
         """One after the other, agents are given back, granted to the next one and charged again.
@@ -154,6 +175,8 @@ def measure(agents: int, frameworks: int, rounds: int) -> dict[str, Any]:
     bench.charge(grants)
     figures["freed"] = bench.freed(declined=False).told()
     figures["declined"] = bench.freed(declined=True).told()
+    del bench.held
+    figures["one_task"] = Bench(agents, frameworks).one_task().told()
     bytes_per_agent = (bench.after - bench.before) // agents
     figures["bytes_per_agent"] = bytes_per_agent
     if agents * frameworks <= 100_000:

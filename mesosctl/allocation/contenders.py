@@ -1,27 +1,13 @@
-"""Who and what takes part in one allocation: agents with what is left, frameworks on their walk.
+"""Who takes part in one allocation: frameworks on their walk over the agents (field.py).
 
 Rules: these live as long as one Round (filling.py), which alone changes them.
 """
 
 from __future__ import annotations
 
-from mesosctl.allocation.ledger import Agent, stated_task
+from mesosctl.allocation.ledger import stated_task
 from mesosctl.allocation.tree import Node
-from mesosctl.model.resources import EMPTY, Resources
-
-
-class Spot:
-    """An agent within one allocation: what is left of it, and to whom its pieces went."""
-
-    __slots__ = ("agent", "free", "grants", "plain", "sure")
-
-    def __init__(self, agent: Agent) -> None:
-        self.agent = agent.name
-        self.plain = agent.plain
-        self.free = agent.free
-        self.grants: dict[str, Resources] = {}
-        # Whether what was granted is what was asked about, to the letter.
-        self.sure = False
+from mesosctl.model.resources import EMPTY
 
 
 class Contender:

@@ -14,9 +14,9 @@ Rules:
   below their guarantees get what they lack first.
 - What a framework refuses is asked of the final grant too: a piece of an agent may be refused where
   the whole was not. Such a grant is taken back and its framework sits out on that agent.
-- Agents that did not change are shown only to frameworks that did (see ledger.py). Everyone begins
-  on other agents, or each agent would go in crumbs to all of them. An agent that has nothing left
-  for anybody is not met again, and when none is left the allocation is over.
+- Agents that did not change are shown only to frameworks that did (see ledger.py); one that no walk
+  comes to costs nothing. Everyone begins on other agents, or each agent would go in crumbs to all.
+  An agent that has nothing left for anybody is not met again; when none is left it is over.
 The books are charged while it runs, because the order follows from them, and put back at its end.
 """
 
@@ -25,7 +25,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from mesosctl.allocation.base import Grant, Refuses, is_offerable
-from mesosctl.allocation.contenders import Contender, Spot
+from mesosctl.allocation.contenders import Contender
+from mesosctl.allocation.field import UNMET, Field, Spot
 from mesosctl.allocation.ledger import Ledger
 from mesosctl.allocation.rooms import Rooms
 from mesosctl.allocation.tree import Node, Snapshot
@@ -40,18 +41,15 @@ class Round:
         self._tree = ledger.tree
         self._refuses = refuses
         self._active = len(ledger.active)
-        self._least = ledger.least_need()
-        agents = sorted(ledger.changed_agents)
-        self._fresh = len(agents)
-        self._is_wide = bool(ledger.changed_frameworks)
-        if self._is_wide:
-            agents += sorted(name for name in ledger.open if name not in ledger.changed_agents)
-        self._spots = [Spot(ledger.open[name]) for name in agents]
-        # The next spot that has something for somebody, itself or after it (union-find).
-        self._next = list(range(len(agents) + 1))
-        self._closed = 0
-        if self._least:
-            self._close_full()
+        fresh = sorted(ledger.changed_agents)
+        self._fresh = len(fresh)
+        names = ledger.open.after(fresh) if ledger.changed_frameworks else fresh
+        self._field = Field(ledger.open.by_name, names, ledger.least_need())
+        self._spots = self._field.spots
+        if 2 * len(ledger.changed_frameworks) > self._active:
+            # Together they come to all agents, and one after the other is quicker.
+            for at in range(len(names)):
+                self._field.meet(at)
         self._contenders: dict[str, Contender] = {}
         self._journal: dict[Node, Snapshot] = {}
         self._rooms = Rooms(ledger.quota, ledger.spare)
@@ -81,15 +79,20 @@ class Round:
         new = tuple.__new__
         return [
             new(Grant, (framework, roles[framework], spot.agent, resources))
-            for spot in self._spots
+            for spot in self._field.granted()
             for framework, resources in spot.grants.items()
         ]
+
+    @property
+    def looked_at(self) -> int:
+        """How many agents it came to so far."""
+        return len(self._field.met())
 
     def _settle(self) -> None:
         """Note what the next allocation has to look at again."""
         ledger = self._ledger
         # What was granted and is not charged after all has to come again.
-        ledger.changed_agents = {spot.agent: None for spot in self._spots if spot.grants}
+        ledger.changed_agents = {spot.agent: None for spot in self._field.granted()}
         ledger.changed_frameworks = {}
         ledger.quota.surplus_left = self._rooms.surplus
         for contender in self._contenders.values():
@@ -143,7 +146,7 @@ class Round:
     def _contest(self) -> None:
         """Give the next piece to the first in order until no piece fits."""
         retired = 0
-        while self._closed < len(self._spots):
+        while self._field.closed < len(self._spots):
             leaf = self._first()
             if leaf is None:
                 break
@@ -169,11 +172,10 @@ class Round:
         if piece is spot.free:
             spot.sure = not have and len(grants) == 1
             spot.free = EMPTY
-            self._close(at)
+            self._field.close(at)
             return
         spot.free = spot.free - piece
-        if not self._has_room(spot):
-            self._close(at)
+        self._field.close_if_full(at)
 
     def _charge(
         self, contender: Contender, quantities: Mapping[str, int], sign: int, charges: int
@@ -199,48 +201,24 @@ class Round:
         needs = None if contender.task is None else contender.quantities
         return self._rooms.blocks(contender.role, needs)
 
-    def _has_room(self, spot: Spot) -> bool:
-        if not is_offerable(spot.free):
-            return False
-        if self._least:
-            have = spot.free.quantities()
-            return all(have.get(name, 0) >= need for name, need in self._least.items())
-        return True
-
-    def _close_full(self) -> None:
-        for at, spot in enumerate(self._spots):
-            if not self._has_room(spot):
-                self._close(at)
-
-    def _close(self, at: int) -> None:
-        if self._next[at] == at:
-            self._next[at] = at + 1
-            self._closed += 1
-
-    def _find(self, at: int) -> int:
-        after = self._next
-        found = at
-        while after[found] != found:
-            found = after[found]
-        while after[at] != found:
-            after[at], at = found, after[at]
-        return found
-
     def _next_piece(self, contender: Contender, alone: bool) -> tuple[int, Resources, int] | None:
         """The next place that has a piece for the contender, the piece, and how many tasks it is.
 
         A piece of a contender that stated no size is of 0 tasks.
         """
+        field = self._field
         while contender.left != 0 and not (self._is_bounded and self._is_blocked(contender)):
             at = contender.at
-            if self._next[at] != at:
-                at = self._find(at)
+            if field.next[at] != at:
+                at = field.find(at)
             if at >= contender.end:
                 if contender.end == contender.start or not contender.start:
                     return None
                 contender.at, contender.end = 0, contender.start
                 continue
             contender.at = at
+            if self._spots[at] is UNMET and not field.meet(at):
+                continue
             piece = self._piece(contender, at, alone)
             if piece is not None:
                 return at, *piece
@@ -256,15 +234,14 @@ class Round:
             # What nobody has a part of yet is enough for an offer, or it were not open.
             is_good = (not spot.grants and usable is spot.free) or is_offerable(usable)
             return (usable, 0) if is_good and self._wants(contender, at, usable) else None
-        if contender.is_whole:
-            count = usable.count_fitting(task)
-            count = count if contender.left is None else min(count, contender.left)
-            return (usable, count) if count and self._wants(contender, at, usable) else None
         count = 1
         if alone:
             # Nobody else is left to take turns with: all pieces of this agent at once.
             count = usable.count_fitting(task)
             count = count if contender.left is None else min(count, contender.left)
+        if contender.is_whole:
+            return (usable, count) if count and self._wants(contender, at, usable) else None
+        if alone:
             piece = usable.take(task.times(count)) if count else None
         elif spot.plain and contender.is_plain:
             piece = task if usable.contains(task) else None
@@ -293,7 +270,8 @@ class Round:
     def _take_back_refused(self) -> bool:
         """Take back the grants that are refused as they are now; whether there was any."""
         found = False
-        for at, spot in enumerate(self._spots):
+        for at in self._field.met():
+            spot = self._spots[at]
             if spot.sure:
                 continue
             for name, resources in list(spot.grants.items()):
@@ -301,9 +279,7 @@ class Round:
                     self._take_back(self._contenders[name], at)
                     found = True
         if found:
-            self._next = list(range(len(self._spots) + 1))
-            self._closed = 0
-            self._close_full()
+            self._field.reopen()
         return found
 
     def _take_back(self, contender: Contender, at: int) -> None:
@@ -323,6 +299,8 @@ class Round:
         for first, end in ((0, self._fresh), (self._fresh, len(self._spots))):
             order: list[Node] | None = None
             for at in range(first, end):
+                if self._spots[at] is UNMET:
+                    self._field.meet(at)
                 if not is_offerable(self._spots[at].free):
                     continue
                 if end == 1:
@@ -375,8 +353,8 @@ class Round:
         return share(resources.quantities()) <= share(contender.quantities)
 
     def _give_without_share(self) -> None:
-        for spot in self._spots:
-            if spot.free is EMPTY or not spot.grants:
+        for spot in self._field.granted():
+            if spot.free is EMPTY:
                 continue
             rest = spot.free.without_scalars()
             if not rest:

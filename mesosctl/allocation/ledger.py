@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from mesosctl.allocation.agents import Agent, OpenAgents
 from mesosctl.allocation.base import Client, RoleTerms, is_offerable
 from mesosctl.allocation.quota import Quota, Standing
 from mesosctl.allocation.rooms import Rooms
@@ -25,27 +26,6 @@ from mesosctl.allocation.tree import Node, RoleTree, is_wanting
 from mesosctl.errors import require
 from mesosctl.model.resources import EMPTY, Resources
 from mesosctl.model.values import top_of
-
-
-class Agent:
-    """One agent: `free` is what nobody holds; `plain` if nothing of it is reserved to a role."""
-
-    __slots__ = ("charges", "free", "name", "offered", "plain", "total")
-
-    def __init__(self, name: str, total: Resources, offered: bool) -> None:
-        self.name = name
-        self.total = total
-        self.offered = offered
-        self.plain = total.is_plain()
-        self.free = total
-        self.charges: dict[str, Resources] = {}
-
-    def settle(self) -> None:
-        """Compute anew what is free."""
-        free = self.total
-        for resources in self.charges.values():
-            free = free.without(resources)
-        self.free = free
 
 
 class Ledger:
@@ -65,8 +45,7 @@ class Ledger:
         # Unreserved scalars that are free on open agents; kept while there are guarantees.
         self.spare: dict[str, int] = {}
         self._least_need: Mapping[str, int] | None = None
-        # Offered agents with enough for an offer.
-        self.open: dict[str, Agent] = {}
+        self.open = OpenAgents()
         self.changed_agents: dict[str, None] = {}
         self.changed_frameworks: dict[str, None] = {}
         # Active frameworks, and those of them that had all they asked for when last looked at.
@@ -230,7 +209,7 @@ class Ledger:
             return
         self._count_total(state.total, -1)
         self._count_free(state, -1)
-        self.open.pop(agent, None)
+        self.open.drop(agent)
         self.changed_agents.pop(agent, None)
         for framework, resources in state.charges.items():
             self._book(framework, resources, -1)
@@ -247,10 +226,10 @@ class Ledger:
     def _look_at(self, state: Agent) -> None:
         """Put what is free on an agent before everyone at the next allocation."""
         if state.offered and is_offerable(state.free):
-            self.open[state.name] = state
+            self.open.put(state)
             self.changed_agents[state.name] = None
         else:
-            self.open.pop(state.name, None)
+            self.open.drop(state.name)
             self.changed_agents.pop(state.name, None)
 
     # --- charges ----------------------------------------------------------------------------------
@@ -265,7 +244,7 @@ class Ledger:
         state.charges[framework] = state.charges.get(framework, EMPTY) + resources
         state.free = state.free.without(resources)
         if state.name in self.open and not is_offerable(state.free):
-            del self.open[agent]
+            self.open.drop(agent)
             self.changed_agents.pop(agent, None)
         self._count_free(state, 1)
         self._book(framework, resources, 1, charges=1)

@@ -1,0 +1,69 @@
+"""Agents in order, and how few of them an allocation looks at."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesosctl.allocation.agents import MOVED_SHARE, Agent, OpenAgents
+from mesosctl.allocation.base import Client
+from mesosctl.allocation.drf import DrfAllocator
+from mesosctl.allocation.field import UNMET, Field
+from mesosctl.allocation.filling import Round
+from mesosctl.model.resources import EMPTY, Resources
+
+TASK = Resources.scalars(cpus=1, mem=64)
+NAMES = [f"S{number}" for number in range(3 * MOVED_SHARE)]
+steps = st.lists(st.tuples(st.booleans(), st.sampled_from(NAMES)), max_size=2 * MOVED_SHARE)
+
+
+@given(st.lists(steps, min_size=1, max_size=6), st.booleans())
+def test_agents_stay_in_the_order_of_their_names(changes: list, full: bool) -> None:
+    """Whatever opened and closed, and however much at once: the result depends on no history."""
+    known, agents = set(NAMES if full else []), OpenAgents()
+    for name in sorted(known, reverse=True):
+        agents.put(Agent(name, TASK, offered=True))
+    for some in changes:
+        for is_open, name in some:
+            if is_open:
+                known.add(name)
+                agents.put(Agent(name, TASK, offered=True))
+            else:
+                known.discard(name)
+                agents.drop(name)
+        first = sorted(known)[::7]
+        assert agents.after(first) == first + sorted(known - set(first))
+        assert agents.after(first[:1]) == first[:1] + sorted(known - set(first[:1]))
+    assert sorted(agents) == sorted(known) and len(agents) == len(known)
+
+
+def test_one_task_more_does_not_look_at_every_agent() -> None:
+    """A cluster of thousands would pay for each of its agents whenever any task ends."""
+    allocator = DrfAllocator()
+    for name in NAMES:
+        allocator.set_agent(name, Resources.scalars(cpus=8, mem=1024))
+    for name in ("one", "two", "three"):
+        allocator.set_framework(Client(name, "role", task=TASK, count=0))
+    assert allocator.allocate(lambda *_: False) == []
+    allocator.set_framework(Client("one", "role", task=TASK, count=1))
+    allocator.settle_total()
+    allocator.tree.refresh()
+    turn = Round(allocator, lambda *_: False)
+    [grant] = turn.run()
+    assert (grant.framework, grant.agent) == ("one", "S0")
+    assert turn.looked_at == 1
+
+
+def test_agents_without_room_are_closed_when_somebody_comes_to_them() -> None:
+    """They are passed over from then on, and come back when something is given back."""
+    agents = {name: Agent(name, TASK if name == "S1" else EMPTY, offered=True) for name in NAMES}
+    field = Field(agents, NAMES, {"cpus": 1000})
+    assert (field.meet(0), field.meet(1), field.closed) == (False, True, 1)
+    assert field.find(0) == 1
+    assert field.spots[2] is UNMET
+    field.spots[1].free = EMPTY
+    field.close_if_full(1)
+    assert (field.find(0), field.closed) == (2, 2)
+    field.spots[0].free = TASK
+    field.reopen()
+    assert (field.find(0), field.find(1), field.closed, field.met()) == (0, 2, 1, [0, 1])
