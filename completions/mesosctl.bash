@@ -265,7 +265,7 @@ _mesosctl_options()
         jobs) echo "-a --all -A --everyone -s --state -n --name -o --output --json --fields" ;;
         tasks) echo "-A --everyone -s --state -o --output --json --fields" ;;
         status) echo "-w --watch --tasks -o --output --json --fields" ;;
-        explain) echo "-o --output --json --fields" ;;
+        explain) echo "--history -o --output --json --fields" ;;
         logs) echo "-f --follow --out --err --all -n --lines --tag --attempt --exit-code" ;;
         wait) echo "--timeout --progress" ;;
         kill) echo "-s --signal --grace --state --reason -y --yes --json" ;;

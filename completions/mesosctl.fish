@@ -187,6 +187,7 @@ complete -c mesosctl -n '__fish_seen_subcommand_from status' -l tasks -d 'Also l
 complete -c mesosctl -n '__fish_seen_subcommand_from status' -s o -l output -x -a 'table wide json jsonl csv name' -d 'How to print: table, wide (more columns), json, jsonl, csv or name (ids only)'
 complete -c mesosctl -n '__fish_seen_subcommand_from status' -l json -d 'The same as -o json'
 complete -c mesosctl -n '__fish_seen_subcommand_from status' -l fields -r -d 'Print only these fields, in this order'
+complete -c mesosctl -n '__fish_seen_subcommand_from explain' -l history -d 'Tell how the reason changed, up to ten times'
 complete -c mesosctl -n '__fish_seen_subcommand_from explain' -s o -l output -x -a 'table wide json jsonl csv name' -d 'How to print: table, wide (more columns), json, jsonl, csv or name (ids only)'
 complete -c mesosctl -n '__fish_seen_subcommand_from explain' -l json -d 'The same as -o json'
 complete -c mesosctl -n '__fish_seen_subcommand_from explain' -l fields -r -d 'Print only these fields, in this order'

@@ -127,6 +127,16 @@ LANE_TASKS_MAX = 100
 UPDATE_RETRY_S = 2.0
 UPDATE_RETRY_MAX_S = 60.0
 
+# --- why tasks wait -------------------------------------------------------------------------------
+# Changes of its reason that are kept of a task and of a job: as many as one reads.
+HISTORY_MAX = 10
+# Jobs of which they are kept: about 2 MB at the most.
+HISTORY_JOBS_MAX = 1000
+# How often the reasons of the first jobs in order are looked at while nobody asks, and of how many:
+# it costs the master one look at all agents.
+HISTORY_LOOK_S = 30.0
+HISTORY_LOOK_JOBS = 100
+
 # --- executors ------------------------------------------------------------------------------------
 EXECUTOR_IDLE_S = 30.0
 EXECUTOR_REGISTER_S = 60.0

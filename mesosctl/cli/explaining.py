@@ -47,6 +47,10 @@ def explanation_row(found: Explanation, stderr: list[str] | None = None) -> dict
         "submitted": iso_utc(task.submitted) if task.submitted else None,
         "started": iso_utc(task.started) if task.started else None,
         "ended": iso_utc(task.ended) if task.ended else None,
+        "history": [
+            {"at": iso_utc(change.at), "reason": change.reason, "text": change.text}
+            for change in found.history
+        ],
     }
     if task.state in ENDED:
         row |= {
@@ -141,7 +145,11 @@ def _amount(name: str, milli: int) -> float:
 
 # --- people ---------------------------------------------------------------------------------------
 def print_explanation(
-    console: Console, found: Explanation, stderr: list[str] | None, now: float
+    console: Console,
+    found: Explanation,
+    stderr: list[str] | None,
+    now: float,
+    history: bool = False,
 ) -> None:
     """One explanation, its first line the task and the words that stand for its causes."""
     task = found.task
@@ -151,6 +159,8 @@ def print_explanation(
     console.out(escaped(f"{task.id} '{task.name}' {task.state}{since} - {words}{alike}"))
     for line in lines_of(found):
         console.out(escaped(f"  {line}"))
+    for line in history_of(found, now) if history else ():
+        console.out(escaped(f"  {line}"))
     if stderr:
         console.out("  the end of its stderr:")
         for line in stderr:
@@ -158,6 +168,17 @@ def print_explanation(
     if found.advice:
         what = "To get it running" if task.state is BatchState.PENDING else "What may help"
         console.out(escaped(f"  {what}: {found.advice}"))
+
+
+def history_of(found: Explanation, now: float) -> list[str]:
+    """The changes of its reason, line by line."""
+    if not found.history:
+        return ["no change of its reason was seen"]
+    lines = ["changes of its reason that were seen:"]
+    for change in found.history:
+        ago = duration_text(max(0.0, now - change.at))
+        lines.append(f"  {ago} ago - {change.reason}: {change.text}")
+    return lines
 
 
 def lines_of(found: Explanation) -> list[str]:

@@ -15,7 +15,6 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import replace
-from hmac import compare_digest
 
 from mesosctl.core.executor_effects import ResizeFailed
 from mesosctl.core.executor_guest import (
@@ -200,6 +199,9 @@ class Guests:
     def _register(
         self, guest: Guest, peer: str, message: RegisterExecutor, now: Now
     ) -> list[Effect]:
+        # Few processes ever get here, and it brings the whole of OpenSSL along.
+        from hmac import compare_digest
+
         token = message.token.encode("utf-8", "surrogateescape")
         if message.executor_id != guest.name or not compare_digest(token, guest.token.encode()):
             return self._turn_away(guest, peer, "it cannot prove who it is", now)

@@ -20,12 +20,22 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """From `at` on, in wall seconds, a task waited for this; or then this befell its attempt."""
+
+    at: float
+    reason: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """One task, and how many of its job are in the same state for the same reason (`alike`).
 
     `verdict`, of one that waits: `now`, `idle` or `never` (see model.fit); empty: nobody knows.
     `jobs_before` and `tasks_before` are served first. `fit` is what the master says of `need`; None
-    when it was not asked or does not answer. `advice`: what would help.
+    when it was not asked or does not answer. `advice`: what would help. `history`: the last changes
+    of its reason, oldest first.
     """
 
     task: TaskView
@@ -38,3 +48,4 @@ class Explanation:
     need: Need | None = None
     fit: Fit | None = None
     time_limit_s: float | None = None
+    history: tuple[Change, ...] = ()

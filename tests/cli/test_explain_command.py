@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mesosctl.cli.main import run
 from mesosctl.model.constraints import Where
-from mesosctl.model.explanations import Cause, Explanation
+from mesosctl.model.explanations import Cause, Change, Explanation
 from mesosctl.model.fit import AgentGroup, Fit, Footing, Lack, Need, QuotaRoom, Rival
 from mesosctl.model.jobs import BatchState, TaskView
 from mesosctl.model.resources import Resources
@@ -87,6 +88,30 @@ def test_a_person_reads_all_causes(fake_cluster: Any, capsys: Capture) -> None:
     assert "of 5 agents fit now" in lines[3]
     assert lines[4] == "  queue: 3 jobs with 40 tasks before it"
     assert lines[5] == "  To get it running: -m 6.2G fits a2 now"
+
+
+def test_the_history_is_told_on_request(fake_cluster: Any, capsys: Capture) -> None:
+    """The oldest change first, each with how long ago; programs always get it."""
+    changes = (
+        Change(time.time() - 3700, "NoAgents", "there are no agents"),
+        Change(time.time() - 240.2, "Share", "web is offered first"),
+    )
+    explained(fake_cluster, replace(waits(), history=changes))
+    assert run(["explain", "12"]) == 0
+    assert "NoAgents" not in capsys.readouterr().out
+    assert run(["explain", "12", "--history"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[5:8] == [
+        "  changes of its reason that were seen:",
+        "    1h1m ago - NoAgents: there are no agents",
+        "    4m ago - Share: web is offered first",
+    ]
+    assert run(["explain", "12", "-o", "json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)["explain"]
+    assert [change["reason"] for change in row["history"]] == ["NoAgents", "Share"]
+    explained(fake_cluster, ended())
+    assert run(["explain", "12.1", "--history"]) == 0
+    assert "no change of its reason was seen" in capsys.readouterr().out
 
 
 def test_programs_get_the_numbers(fake_cluster: Any, capsys: Capture) -> None:

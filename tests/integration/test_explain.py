@@ -377,6 +377,7 @@ def _priority(env: ClusterEnv, lines: Lines) -> None:
     assert [found["rivals"][0][whose]["priority"] for whose in ("theirs", "ours")] == [5, 0]
     other.send_signal(signal.SIGINT)
     other.communicate()
+    assert [change.reason for change in lines.explain(job).history][-1] == "Priority"
     lines.clear()
 
 

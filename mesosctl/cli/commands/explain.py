@@ -19,15 +19,20 @@ COLUMNS = (
 
 @cli_command("explain")
 @click.argument("selectors", nargs=-1, required=True, metavar="SEL...")
+@click.option("--history", is_flag=True, help="Tell how the reason changed, up to ten times.")
 @output_options
 @pass_globals
-def command(found: Globals, /, selectors: tuple[str, ...], output: Output) -> int | None:
+def command(
+    found: Globals, /, selectors: tuple[str, ...], history: bool, output: Output
+) -> int | None:
     """Tell why jobs and tasks wait, or how they ended.
 
     Of a task that waits: everything that keeps it waiting, with the numbers, whether it fits now,
     when agents are idle, or never, and what would get it running. Of one that has ended: what its
     exit code, signal or limit means, and the end of its stderr. Of a job each kind of its tasks is
-    told once, those that went wrong first. A selector is a job (12), a task (12.3), several
+    told once, those that went wrong first. With --history also what it waited for before, as seen
+    every 30 s and whenever somebody asked, since the batch framework was started; and what befell
+    earlier attempts. JSON always has it. A selector is a job (12), a task (12.3), several
     (12.0-9, 10-14), last, all, or name:GLOB.
     """
     from mesosctl.cli.ask import Cluster
@@ -53,7 +58,7 @@ def command(found: Globals, /, selectors: tuple[str, ...], output: Output) -> in
         for number, one in enumerate(answer.explanations):
             if number:
                 console.out("")
-            print_explanation(console, one, said.get(one.task.id), now_wall())
+            print_explanation(console, one, said.get(one.task.id), now_wall(), history)
     else:
         rows = [
             {

@@ -32,16 +32,25 @@ def explain_task(job: Job, position: int, outlook: Outlook, alike: int = 1) -> E
     """Everything about one task."""
     view = task_view(job, position, outlook)
     limit_s = job.spec.time_limit_s
+    task = job.tasks.get(position)
     if view.state in ENDED:
         causes = ending_of(job, view)
         advice = advice_on(job, view)
-        return Explanation(view, tuple(causes), alike, advice=advice, time_limit_s=limit_s)
+        return Explanation(
+            view,
+            tuple(causes),
+            alike,
+            advice=advice,
+            time_limit_s=limit_s,
+            history=outlook.waits.of(job, task),
+        )
     if view.state is not BatchState.PENDING:
         cause = Cause(view.reason or view.state.capitalize(), view.message or _goes_on(view))
-        return Explanation(view, (cause,), alike, time_limit_s=limit_s)
+        history = outlook.waits.of(job, task)
+        return Explanation(view, (cause,), alike, time_limit_s=limit_s, history=history)
     fit = outlook.fit_of(job)
-    task = job.tasks.get(position)
     causes = outlook.causes(job, task)
+    outlook.waits.observe(job.number, outlook.wall, causes[0].reason, causes[0].text)
     if task is not None and task.message:
         causes.append(Cause(causes[0].reason, task.message))
     jobs, tasks = _before(job, outlook)
@@ -56,6 +65,7 @@ def explain_task(job: Job, position: int, outlook: Outlook, alike: int = 1) -> E
         need_of(job),
         fit,
         limit_s,
+        outlook.waits.of(job, task),
     )
 
 

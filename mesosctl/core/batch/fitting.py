@@ -5,6 +5,7 @@ Rules:
   prints is as of now, and a master that is away keeps nobody waiting.
 - Watchers are told of reasons as well: while somebody watches what waits, the master is asked
   every FIT_REFRESH_S.
+- So it is every HISTORY_LOOK_S while anything waits at all, for the history of reasons.
 - What two tasks of one size are told is the same, so one question serves all of them.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import field
+from itertools import islice
 
 from mesosctl.core.batch.explaining import need_of
 from mesosctl.core.batch.keys import HeldRequest
@@ -21,6 +23,7 @@ from mesosctl.core.batch.records import Job, Size
 from mesosctl.core.batch.watching import Watches
 from mesosctl.core.driver import FrameworkDriver
 from mesosctl.core.machine import Effect, NewId, Now
+from mesosctl.limits import HISTORY_LOOK_JOBS, HISTORY_LOOK_S
 from mesosctl.model.fit import Fit
 from mesosctl.model.records import dataclass
 from mesosctl.protocol.messages.explain import HowFits
@@ -57,6 +60,7 @@ class Fitting:
         self._new_id = new_id
         self._open: dict[str, _Question] = {}
         self._refresh_at: float | None = None
+        self._look_at: float | None = None
 
     def waiting(self) -> list[Job]:
         """A job of each size that waits, the first ones in order."""
@@ -105,7 +109,29 @@ class Fitting:
         for number, reason in before.items():
             if self._reason(number) != reason:
                 self._queue.touched.jobs[number] = None
+        self._outlook.observe(self._first(question.sizes))
         return question.held
+
+    def _first(self, sizes: list[Size] | None = None) -> list[Job]:
+        """The first jobs in order that wait, of some sizes or of any."""
+        first = islice(self._queue.in_order(), HISTORY_LOOK_JOBS)
+        return [job for job in first if sizes is None or job.size in sizes]
+
+    def look(self, driver: FrameworkDriver, now: Now) -> list[Effect]:
+        """See what the first jobs wait for, if anything waits and it is time."""
+        if not self._queue.wanted:
+            self._look_at = None
+            return []
+        if self._look_at is None:
+            # What starts at once needs no reason.
+            self._look_at = now.mono + HISTORY_LOOK_S
+        if now.mono < self._look_at:
+            return []
+        self._look_at = now.mono + HISTORY_LOOK_S
+        effects = self._ask(self.waiting(), driver, now)
+        if not effects:
+            self._outlook.observe(self._first())
+        return effects
 
     def _watched(self) -> list[int]:
         jobs = self._queue.jobs
@@ -136,6 +162,5 @@ class Fitting:
     def deadline(self) -> float | None:
         """When `expire` or `refresh` has something to do."""
         times = [question.until for question in self._open.values()]
-        if self._refresh_at is not None:
-            times.append(self._refresh_at)
+        times += [at for at in (self._refresh_at, self._look_at) if at is not None]
         return min(times, default=None)

@@ -323,6 +323,7 @@ class BatchMachine:
             is_new = bool(self.counter.clients.new_jobs)
             sends += self.wishing.state(self.driver, self.outlook, is_new, now)
         sends += self._mail(now)
+        sends += [] if self._stopping else self.counter.fitting.look(self.driver, now)
         touched = self.queue.take_touched()
         puts = self.queue.puts(touched, self.counter.clients.new_jobs)
         self.fading.note(touched, now)

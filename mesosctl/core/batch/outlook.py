@@ -6,9 +6,11 @@ waits always has one. What the master said is believed for FIT_BELIEVED_S.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import field
 
 from mesosctl.core.batch.fitwords import causes_of
+from mesosctl.core.batch.history import Waits
 from mesosctl.core.batch.placing import Agents
 from mesosctl.core.batch.queue import Queue
 from mesosctl.core.batch.records import Job, Size, Task
@@ -59,6 +61,7 @@ class Outlook:
     drained: dict[int, Drained] | None = None
     # What the master said of a need, and when it did, in monotonic seconds.
     fits: dict[Size, KnownFit] = field(default_factory=dict)
+    waits: Waits = field(default_factory=Waits)
 
     def drained_of(self, job: Job) -> Drained:
         """How many tasks of a job are on agents that are emptied."""
@@ -75,6 +78,12 @@ class Outlook:
         """Why a pending task of this job is pending: a word of the table, and a sentence."""
         first = self.causes(job, task)[0]
         return first.reason, first.text
+
+    def observe(self, jobs: Iterable[Job]) -> None:
+        """Note what these wait for, as far as it is known."""
+        for job in jobs:
+            if job.ready() or job.delayed:
+                self.waits.observe(job.number, self.wall, *self.reason(job, None))
 
     def fit_of(self, job: Job) -> Fit | None:
         """What the master said of late of the job's next task."""

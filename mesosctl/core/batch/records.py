@@ -19,6 +19,7 @@ from dataclasses import field
 from typing import Any, NamedTuple
 
 from mesosctl.core.batch.spans import Spans
+from mesosctl.model.explanations import Change
 from mesosctl.model.ids import AgentId, TaskId
 from mesosctl.model.jobs import BatchState, JobSpec
 from mesosctl.model.records import dataclass
@@ -72,7 +73,8 @@ class Task:
     earlier attempts that may still run somewhere; `past` those that had started. `drops` counts
     attempts that never started and is not kept; nor is `lease_due`, from when on an unreachable
     attempt counts as dead (monotonic seconds), nor `again_at`, when that is on the wall, nor
-    `launched`, when the attempt was (monotonic). `lane` is that of an attempt under way.
+    `launched`, when the attempt was (monotonic). `lane` is that of an attempt under way. `history`
+    is what befell its attempts (core/batch/history.py).
     """
 
     position: int
@@ -98,6 +100,7 @@ class Task:
     again_at: float | None = None
     lane: str = ""
     launched: float | None = None
+    history: tuple[Change, ...] = ()
 
 
 def cpu_us_of(task: Task) -> int:
@@ -138,6 +141,8 @@ def task_record(task: Task) -> dict[str, Any]:
         plain["past"] = [[past.number, past.agent_id, past.agent] for past in task.past]
     if task.stale:
         plain["stale"] = [[stale.number, stale.agent_id, stale.agent] for stale in task.stale]
+    if task.history:
+        plain["history"] = [[change.at, change.reason, change.text] for change in task.history]
     return plain
 
 
@@ -148,12 +153,14 @@ def task_of(position: int, plain: dict[str, Any]) -> Task:
     kill = held.pop("kill", None)
     past = tuple(Attempt(*item) for item in held.pop("past", ()))
     stale = tuple(Attempt(*item) for item in held.pop("stale", ()))
+    history = tuple(Change(*item) for item in held.pop("history", ()))
     return Task(
         position,
         state,
         kill=None if kill is None else from_plain(Kill, kill),
         past=past,
         stale=stale,
+        history=history,
         **held,
     )
 

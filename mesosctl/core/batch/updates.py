@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import field
 
+from mesosctl.core.batch.history import note
 from mesosctl.core.batch.queue import CANCELLED_CODE, PAST_MAX, Place, Queue
 from mesosctl.core.batch.records import ACTIVE, Attempt, Job, Task
 from mesosctl.core.machine import Effect, Log, Now
@@ -95,7 +96,7 @@ class Updates:
             task.started = update.started_at
         match update.state:
             case TaskState.STAGING | TaskState.RUNNING | TaskState.KILLING:
-                self._goes_on(job, task, update)
+                self._goes_on(job, task, update, now)
             case TaskState.UNREACHABLE:
                 self.unreachable(job, task, now)
             case TaskState.UNKNOWN:
@@ -111,7 +112,7 @@ class Updates:
             case _:
                 self._ended(job, task, update, now)
 
-    def _goes_on(self, job: Job, task: Task, update: StatusUpdate) -> None:
+    def _goes_on(self, job: Job, task: Task, update: StatusUpdate, now: Now) -> None:
         self._forget_lease(job, task)
         is_killing = task.kill is not None or update.state is TaskState.KILLING
         reason = KILLING if is_killing else ""
@@ -119,6 +120,8 @@ class Updates:
         state = BatchState.RUNNING if runs else BatchState.STAGING
         if runs and task.started is None:
             task.started = update.at or None
+        if task.reason == UNREACHABLE:
+            note(task, now.wall, state.capitalize(), f"agent {task.agent} answers again")
         if task.state is not state or task.reason != reason:
             task.reason, task.message = reason, ""
             self.queue.move(job, task, state)
@@ -140,6 +143,7 @@ class Updates:
             self.gone(job, task, Reason.AGENT_UNREACHABLE, text, now)
         elif task.reason != UNREACHABLE:
             task.reason, task.message = UNREACHABLE, text
+            note(task, now.wall, UNREACHABLE, text)
             self.queue.touch(job, task)
 
     def _forget_lease(self, job: Job, task: Task) -> None:
@@ -188,6 +192,8 @@ class Updates:
         task.message = (
             f"attempt {task.attempt} never started: {_said(update.reason, update.message)}"
         )
+        if update.reason is not Reason.RETURNED:
+            note(task, now.wall, str(update.reason) or "Dropped", task.message)
         # The first one is a rescinded offer or a lost message; an agent that drops everything it is
         # given must not keep us busy.
         wait_s = min(DROP_BACKOFF_S * 2 ** min(task.drops - 2, 10), DROP_BACKOFF_MAX_S)
@@ -210,6 +216,7 @@ class Updates:
         else:
             self._note_past(task)
             task.reason, task.message = "", f"attempt {task.attempt} was lost: {said}"
+            note(task, now.wall, str(reason) or "Lost", task.message)
             self.queue.requeue(job, task, now.mono + wait_s if wait_s else None)
             text = f"task {job.task_id(task.position)} {task.message}; it is run again"
             self.outbox.logs.append(Log("warning", text))
@@ -222,6 +229,7 @@ class Updates:
             return
         self._note_past(task)
         task.message = f"attempt {task.attempt} was {update.message}"
+        note(task, now.wall, str(update.reason), task.message)
         task.reason = ""
         self.queue.requeue(job, task)
         text = f"task {job.task_id(task.position)}: {task.message}; it is run again"

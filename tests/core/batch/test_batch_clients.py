@@ -23,6 +23,7 @@ from mesosctl.protocol.messages.batch import (
     Tasks,
     Watch,
 )
+from mesosctl.protocol.messages.explain import HowFits
 from mesosctl.protocol.messages.framework import Admit, Admitted, Revive, Suppress
 from mesosctl.protocol.messages.query import DescribeMaster, PrincipalIs, WhoIs
 from mesosctl.protocol.messages.session import Ping, Pong, Refusal, Reset
@@ -357,6 +358,7 @@ def test_a_revoked_key_loses_its_session(world: World) -> None:
         world.say("c1", Ping())
         assert isinstance(world.answers("c1")[0], Pong)
     world.advance(4)
+    world.forget(HowFits)
     assert world.take(WhoIs).key == "key-alice"
     world.master(PrincipalIs(9, "key-alice", None))
     (reset,) = world.answers("c1")

@@ -12,6 +12,7 @@ from mesosctl.model.jobs import JobSpec, TaskView
 from mesosctl.model.tasks import Reason, TaskState
 from mesosctl.protocol.messages.agent import KillTasks
 from mesosctl.protocol.messages.batch import JobAccepted, KillJobs, ListTasks, SubmitJob, Tasks
+from mesosctl.protocol.messages.explain import HowFits
 from mesosctl.protocol.messages.framework import (
     AgentChanged,
     Reconcile,
@@ -176,13 +177,13 @@ def test_a_task_that_keeps_losing_its_agent_is_lost(world: World, fields: dict[s
     """It may be the task that takes its agents down: five more attempts are enough."""
     world.submit(job(**fields))
     for attempt in range(1, LOST_ATTEMPTS_MAX + 2):
-        world.forget(Suppress, Revive, KillTasks, Reconcile)
+        world.forget(Suppress, Revive, KillTasks, Reconcile, HowFits)
         assert [task.task_id for task in world.launch()] == [f"1.0.{attempt}"]
         world.forget(Suppress)
         world.status(f"1.0.{attempt}", TaskState.RUNNING)
         moved(world, "unreachable")
         world.advance(WAIT_S + PING_S)
-    world.forget(Suppress, Revive, KillTasks, Reconcile)
+    world.forget(Suppress, Revive, KillTasks, Reconcile, HowFits)
     assert view(world).state == "lost"
 
 
