@@ -191,6 +191,21 @@ GATHER_LOOKS = 8
 GATHER_AGAIN_S = 2.0
 GATHER_ONE_IN = 10
 GATHER_SCAN = 1_000
+# A task waits so long before others are revoked for it: what ends by itself serves most of them.
+PREEMPT_AFTER_S = 1.0
+# How often it is looked for something to revoke; less often once a look was in vain.
+PREEMPT_LOOK_S = 0.25
+PREEMPT_IDLE_LOOK_S = 1.0
+# For so many frameworks, and so many agents for each task, at one look: about 50 ms.
+PREEMPT_LOOKS = 8
+PREEMPT_SCAN = 1_000
+# Beyond their grace revoked tasks may take so long to end, then what was kept is for everybody.
+PREEMPT_HOLD_S = 15.0
+# Whoever declines what others were ended for, or has waited there in vain, waits so long.
+PREEMPT_AGAIN_S = 30.0
+# What a framework may state at once, and how many tasks of one kind it states at the most.
+WAITING_MAX = 8
+WAITING_COUNT_MAX = 16
 # Pairs of roles between which resources of one agent were moved by reservations.
 RESERVATIONS_MAX = 1_000
 # How long a master that was started anew waits for agents before it trusts its count of what roles

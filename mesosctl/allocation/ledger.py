@@ -318,9 +318,14 @@ class Ledger:
         state = self._agents.get(agent)
         return state is not None and state.offered
 
+    def node(self, framework: str) -> Node | None:
+        """The place of a framework in the tree, active or not."""
+        leaf = self._leaves.get(framework)
+        return None if leaf is None or leaf.client is None else leaf
+
     def client(self, framework: str) -> Client | None:
         """What was last set of a framework."""
-        leaf = self._leaves.get(framework)
+        leaf = self.node(framework)
         return None if leaf is None else leaf.client
 
     def charged(self, framework: str) -> dict[str, int]:

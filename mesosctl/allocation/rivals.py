@@ -22,11 +22,11 @@ def rivals(ledger: Ledger, framework: str) -> tuple[Rival, ...]:
     if leaf is None:
         return ()
     found: dict[str, Rival] = {}
-    path = _path(leaf)
+    path = path_to(leaf)
     for other in ledger.tree.leaves():
         if other is leaf or len(found) == RIVALS_MAX:
             break
-        pair = _parting(_path(other), path)
+        pair = parting(path_to(other), path)
         theirs, ours = (_footing(ledger, node) for node in pair)
         by_priority = pair[0].rank[0] != pair[1].rank[0]
         found.setdefault(theirs.name, Rival("Priority" if by_priority else "Share", theirs, ours))
@@ -45,7 +45,7 @@ def is_due(ledger: Ledger, framework: str, task: Resources, other: str) -> bool:
         return False
     if not leaf.quantities:
         return True
-    ours, theirs = _parting(_path(leaf), _path(rival))
+    ours, theirs = parting(path_to(leaf), path_to(rival))
     if ours.rank[0] != theirs.rank[0]:
         return ours.rank[0] < theirs.rank[0]
     grown = dict(ours.quantities)
@@ -57,12 +57,13 @@ def is_due(ledger: Ledger, framework: str, task: Resources, other: str) -> bool:
     )
 
 
-def _parting(path: list[Node], other: list[Node]) -> tuple[Node, Node]:
+def parting(path: list[Node], other: list[Node]) -> tuple[Node, Node]:
     """Where the ways to two frameworks part: the siblings that are compared."""
     return next(pair for pair in zip(path, other, strict=False) if pair[0] is not pair[1])
 
 
-def _path(leaf: Node) -> list[Node]:
+def path_to(leaf: Node) -> list[Node]:
+    """The nodes from the top of the tree down to a framework."""
     nodes: list[Node] = []
     node: Node | None = leaf
     while node is not None and node.parent is not None:

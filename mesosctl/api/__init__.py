@@ -6,7 +6,7 @@ docs/protocol.md describes the wire underneath for frameworks in other languages
 """
 
 from mesosctl.api.driver import Driver, Scheduler
-from mesosctl.model.cluster import Demand, Offer
+from mesosctl.model.cluster import Demand, Offer, Waiting
 from mesosctl.model.constraints import Where
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesosctl.model.resources import Resources
@@ -33,5 +33,6 @@ __all__ = [
     "TaskInfo",
     "TaskKill",
     "TaskState",
+    "Waiting",
     "Where",
 ]

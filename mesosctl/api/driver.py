@@ -41,7 +41,7 @@ from mesosctl.core.machine import (
     Tick,
 )
 from mesosctl.limits import FAILOVER_TIMEOUT_S, REFUSE_S
-from mesosctl.model.cluster import Demand, FrameworkInfo, Offer
+from mesosctl.model.cluster import Demand, FrameworkInfo, Offer, Waiting
 from mesosctl.model.constraints import Where
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesosctl.model.tasks import StatusUpdate, TaskInfo
@@ -197,6 +197,13 @@ class Driver:
         none, of every agent. It takes the place of what was said before.
         """
         self._machine.do(self._machine.driver.revive(demand, tuple(where)))
+
+    def state_waiting(self, waiting: Sequence[Waiting]) -> None:
+        """Say what waits, the first one first: a master that preempts may make room for it.
+
+        To be said again after every `registered` and every launch; till then nothing is done.
+        """
+        self._machine.do(self._machine.driver.state_waiting(waiting))
 
     def suppress(self) -> None:
         """Want no offers until `revive`."""

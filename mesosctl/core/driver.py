@@ -14,10 +14,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from mesosctl.core.driver_events import (
+    AdmissionAnswered,
+    AgentMoved,
+    AgentsHeldBack,
+    Answered,
+    Disconnected,
+    DriverEvent,
+    InverseOffersArrived,
+    InverseOffersRescinded,
+    OffersArrived,
+    OffersRescinded,
+    OperationsDone,
+    Registered,
+    StatusArrived,
+    StopAsked,
+    SubscriptionFailed,
+)
 from mesosctl.core.machine import Effect, NewId, Now, Received
 from mesosctl.core.session import ClientSession
 from mesosctl.limits import REFUSE_S
-from mesosctl.model.cluster import Demand, FrameworkInfo, Offer
+from mesosctl.model.cluster import Demand, FrameworkInfo, Offer, Waiting
 from mesosctl.model.constraints import Where
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesosctl.model.records import dataclass
@@ -33,11 +50,11 @@ from mesosctl.protocol.messages.framework import (
     FrameworkError,
     Offers,
     Operation,
-    OperationResult,
     OperationsAnswered,
     Reconcile,
     Rescind,
     Revive,
+    StateWaiting,
     StopFramework,
     Subscribe,
     Subscribed,
@@ -51,115 +68,7 @@ from mesosctl.protocol.messages.maintenance import (
     InverseOffer,
     InverseOffers,
     RescindInverseOffers,
-    WithheldAgent,
 )
-
-
-class DriverEvent:
-    """Something a scheduler is told."""
-
-    __slots__ = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Registered(DriverEvent):
-    """The master knows the framework. `first`: for the first time under this id in this process."""
-
-    framework_id: FrameworkId
-    first: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Disconnected(DriverEvent):
-    """The master does not answer; every offer is void. Tasks go on."""
-
-
-@dataclass(frozen=True, slots=True)
-class OffersArrived(DriverEvent):
-    """New offers; each wants an answer."""
-
-    offers: tuple[Offer, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class OffersRescinded(DriverEvent):
-    """These offers are void."""
-
-    offer_ids: tuple[OfferId, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StatusArrived(DriverEvent):
-    """Steps in the lives of tasks. Those with a uuid want to be acknowledged once durable."""
-
-    updates: tuple[StatusUpdate, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class OperationsDone(DriverEvent):
-    """What became of the operations of an acceptance, each told once and not again."""
-
-    results: tuple[OperationResult, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class AgentMoved(DriverEvent):
-    """An agent became `unreachable`, `registered` again, or was declared `gone`."""
-
-    agent_id: AgentId
-    name: str
-    state: str
-
-
-@dataclass(frozen=True, slots=True)
-class AgentsHeldBack(DriverEvent):
-    """What operators decided of these agents: nothing is offered of them, or they are again."""
-
-    agents: tuple[WithheldAgent, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class InverseOffersArrived(DriverEvent):
-    """Agents that run our tasks are wanted back; see `answer_inverse`."""
-
-    offers: tuple[InverseOffer, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class InverseOffersRescinded(DriverEvent):
-    """These are void: the agents stay, or are asked back on other terms."""
-
-    inverse_offer_ids: tuple[OfferId, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class AdmissionAnswered(DriverEvent):
-    """Where the streams asked for with `admit` are read, or the problem."""
-
-    request: str
-    address: str
-    public_key: str
-    problem: str
-
-
-@dataclass(frozen=True, slots=True)
-class SubscriptionFailed(DriverEvent):
-    """The master refuses this framework. The driver does not try again by itself."""
-
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class StopAsked(DriverEvent):
-    """The master that started this framework stops and asks it to stop, too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answered(DriverEvent):
-    """The answer to something sent with `ask`."""
-
-    message: Message
 
 
 @dataclass(slots=True)
@@ -200,6 +109,8 @@ class FrameworkDriver:
         self._session.epoch = epoch
         self._lost = False
         self._known = False
+        # Whether the master ends tasks for others; see state_waiting().
+        self.preempts = False
 
     @property
     def framework_id(self) -> FrameworkId:
@@ -252,9 +163,9 @@ class FrameworkDriver:
 
     def _told(self, message: Message, now: Now, effects: list[Effect]) -> list[DriverEvent]:
         match message:
-            case Subscribed(framework_id=framework_id):
+            case Subscribed(framework_id=framework_id, preempts=preempts):
                 first = not self._known
-                self._known = True
+                self._known, self.preempts = True, preempts
                 self.info = replace(self.info, framework_id=framework_id)
                 self._session.confirm(now)
                 return [Registered(framework_id, first)]
@@ -348,6 +259,15 @@ class FrameworkDriver:
         self._demand, self._where = demand, where
         return self._session.send(Revive(demand, where)) if self.is_registered else []
 
+    def state_waiting(self, waiting: Sequence[Waiting]) -> list[Effect]:
+        """Say what waits, the first one first, to a master that may preempt others for it.
+
+        It is void after every launch and every Registered, until it is said again.
+        """
+        if not self.is_registered or not self.preempts:
+            return []
+        return self._session.send(StateWaiting(tuple(waiting)))
+
     def suppress(self) -> list[Effect]:
         """Ask for no more offers."""
         self._suppressed = True
@@ -398,3 +318,24 @@ class FrameworkDriver:
     def end(self) -> list[Effect]:
         """Leave; tasks go on until the failover timeout."""
         return self._session.end()
+
+
+__all__ = [
+    "AdmissionAnswered",
+    "AgentMoved",
+    "AgentsHeldBack",
+    "Answered",
+    "Disconnected",
+    "DriverEvent",
+    "FrameworkDriver",
+    "Incarnation",
+    "InverseOffersArrived",
+    "InverseOffersRescinded",
+    "OffersArrived",
+    "OffersRescinded",
+    "OperationsDone",
+    "Registered",
+    "StatusArrived",
+    "StopAsked",
+    "SubscriptionFailed",
+]

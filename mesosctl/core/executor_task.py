@@ -32,11 +32,13 @@ _SIGNAL_NAMES = {
 ENDING = {
     Reason.KILL_REQUESTED: "ending on request",
     Reason.DRAINED: "ending because its agent is drained",
+    Reason.PREEMPTED: "ending because it is preempted",
     Reason.AGENT_GONE: "ending because its agent was declared gone",
 }
 ENDED = {
     Reason.KILL_REQUESTED: "killed on request",
     Reason.DRAINED: "ended because its agent is drained",
+    Reason.PREEMPTED: "preempted",
     Reason.AGENT_GONE: "ended because its agent was declared gone",
 }
 

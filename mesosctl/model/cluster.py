@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 
 from mesosctl.limits import FAILOVER_TIMEOUT_S
+from mesosctl.model.constraints import Where
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId
 from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources
@@ -85,6 +86,19 @@ class Offer:
     role: str
     resources: Resources
     attributes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Tasks that a framework would start before all that it runs of a lower `priority`.
+
+    `count` of the size `task`, each on an agent that `where` accepts; None: on any.
+    """
+
+    task: Resources
+    count: int = 1
+    priority: int = 0
+    where: Where | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,7 @@ class JobSpec:
     max_running: int | None = None
     once: bool = False
     restartable: bool = False
+    preemptible: bool = False
     lost_after_s: float | None = None
     time_limit_s: float | None = None
     grace_s: float = KILL_GRACE_S

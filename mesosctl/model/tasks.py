@@ -71,6 +71,7 @@ class Reason(StrEnum):
     LEASE_EXPIRED = "LeaseExpired"
     AGENT_GONE = "AgentGone"
     DRAINED = "Drained"
+    PREEMPTED = "Preempted"
     FRAMEWORK_REMOVED = "FrameworkRemoved"
     INVALID_OFFERS = "InvalidOffers"
     TASK_INVALID = "TaskInvalid"
@@ -80,7 +81,7 @@ class Reason(StrEnum):
 
 
 # A task that was ended for one of these was in nobody's way but its agent's: it may run elsewhere.
-ELSEWHERE = (Reason.DRAINED, Reason.AGENT_GONE)
+ELSEWHERE = (Reason.DRAINED, Reason.PREEMPTED, Reason.AGENT_GONE)
 # One that never started for one of these was not turned away: it can be tried again at once.
 PUT_OFF = (*ELSEWHERE, Reason.RETURNED)
 
@@ -114,6 +115,14 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
+class Revocable:
+    """That a task may be revoked (--preemptible): its priority in its framework, and its grace."""
+
+    priority: int = 0
+    grace_s: float = KILL_GRACE_S
+
+
+@dataclass(frozen=True, slots=True)
 class TaskInfo:
     """One task to launch: where, with what, and how it ends. Times in seconds.
 
@@ -121,7 +130,8 @@ class TaskInfo:
     `lane`: those of one acceptance with the same lane run one after the other; empty: at once.
     `whole_cores`: it runs on CPUs of its own, as many as its cpus. `rlimits` are limits of its
     single processes, (soft, hard), by the names of setrlimit(2) in small letters; -1: none.
-    `private`: "tmp" gives it a /tmp of its own, "pids" a pid namespace.
+    `private`: "tmp" gives it a /tmp of its own, "pids" a pid namespace. `preemptible`: the master
+    may end it for others, also for tasks of its framework of a higher `priority`.
     `is_executor`: others of its framework on its agent can be handed to it, those that name its id
     as their `executor`. Such a task may have no command; `data` is for its executor alone.
     """
@@ -142,6 +152,13 @@ class TaskInfo:
     is_executor: bool = False
     executor: str = ""
     data: bytes | None = None
+    preemptible: bool = False
+    priority: int = 0
+
+    @property
+    def revocable(self) -> Revocable | None:
+        """What the master has to know of it to end it for others; None if it may not."""
+        return Revocable(self.priority, self.grace_s) if self.preemptible else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,3 +219,4 @@ class TaskReport:
     resources: Resources
     state: TaskState
     lane: str = ""
+    revocable: Revocable | None = None

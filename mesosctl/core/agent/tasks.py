@@ -112,6 +112,7 @@ class Tasks:
                     task.entry.info.resources,
                     task.state,
                     task.entry.info.lane,
+                    task.entry.info.revocable,
                 )
                 for task in self._tasks.values()
             ]

@@ -117,6 +117,7 @@ def _take_over(
                 report.state,
                 lane=report.lane,
                 inherited=True,
+                revocable=report.revocable,
             )
             state.add_task(task)
         else:

@@ -90,7 +90,8 @@ def on_subscribe(state: MasterState, peer: str, message: Subscribe, now: Now) ->
     _set_demand(framework, message.demand)
     state.wheres.say(framework_id, message.where)
     state.show_framework(framework)
-    effects += state.send(peer, Subscribed(framework_id, HEARTBEAT_S, state.cluster_name))
+    cluster, preempts = state.cluster_name, state.clearings.is_on
+    effects += state.send(peer, Subscribed(framework_id, HEARTBEAT_S, cluster, preempts))
     withheld = withheld_agents(state)
     if withheld:
         effects += state.send(peer, AgentsWithheld(withheld))
@@ -164,6 +165,7 @@ def _disconnect(state: MasterState, framework: FrameworkRecord) -> list[Effect]:
     state.show_framework(framework)
     state.filters.clear(framework_id)
     state.wheres.forget_framework(framework_id)
+    state.clearings.forget_framework(framework_id)
     draining.forget_framework(state, framework_id)
     for offer_id in list(framework.offers):
         take_back(state, offer_id)

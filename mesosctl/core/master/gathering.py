@@ -109,6 +109,7 @@ class Gatherings:
         self._look_at = now.mono + GATHER_LOOK_S
         room = max(1, len(state.agents) // GATHER_ONE_IN) - len(self.by_agent)
         served = {one.framework_id: None for one in self.by_agent.values()}
+        served.update({one.framework_id: None for one in state.clearings.by_agent.values()})
         self._again = {name: at for name, at in self._again.items() if at > now.mono}
         order, looks = allocator.order(), GATHER_LOOKS
         # The last one has nobody to hold back.
@@ -151,6 +152,7 @@ class Gatherings:
         for agent_id, agent in islice(state.agents.items(), GATHER_SCAN):
             if (
                 agent_id in self.by_agent
+                or agent_id in state.clearings.by_agent
                 or agent_id in given_up
                 or not state.is_offerable(agent_id)
             ):

@@ -95,10 +95,13 @@ def _launch(
                 task.resources,
                 TaskState.STAGING,
                 lane=task.lane,
+                revocable=task.revocable,
             )
         )
         launched.append(task)
         size = asked.resources
+    if launched:
+        state.clearings.launched(framework.info.framework_id)
     if launched and not framework.states_demand and size != framework.task_size:
         # Without it several endless frameworks would throw whole agents to and fro.
         framework.task_size = size
@@ -113,8 +116,9 @@ def on_decline(state: MasterState, peer: str, message: Decline, now: Now) -> lis
     for offer_id in message.offer_ids:
         outstanding = state.offers.get(offer_id)
         if outstanding and outstanding.offer.framework_id == framework.info.framework_id:
-            take_back(state, offer_id)
             offer = outstanding.offer
+            state.clearings.declined(offer, now)
+            take_back(state, offer_id)
             refuse(state, offer, offer.resources, message.refuse_s, now)
     return []
 

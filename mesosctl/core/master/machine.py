@@ -34,6 +34,7 @@ from mesosctl.core.master import (
     launching,
     maintenance,
     offering,
+    preemption,
     queries,
     quotas,
     reserving,
@@ -70,6 +71,7 @@ DISPATCH: dict[type[Message], tuple[str, Handler]] = {
     framework_messages.Decline: ("framework", launching.on_decline),
     framework_messages.Revive: ("framework", frameworks.on_revive),
     framework_messages.Suppress: ("framework", frameworks.on_suppress),
+    framework_messages.StateWaiting: ("framework", preemption.on_state_waiting),
     framework_messages.Reconcile: ("framework", frameworks.on_reconcile),
     framework_messages.Teardown: ("framework", frameworks.on_teardown),
     framework_messages.Admit: ("framework", frameworks.on_admit),
@@ -123,6 +125,7 @@ class MasterMachine:
         agent_timeout_s: float = AGENT_TIMEOUT_S,
         allocation_interval_s: float = ALLOCATION_INTERVAL_S,
         child: str = "",
+        preemption: bool = False,
     ) -> None:
         # The name of the framework that this master started and takes along when it stops.
         self._child = child
@@ -141,6 +144,7 @@ class MasterMachine:
             agent_timeout_s=agent_timeout_s,
             allocation_interval_s=allocation_interval_s,
         )
+        self.state.clearings.is_on = preemption
         roles.show_all(self.state)
         self._round_at = 0.0
         # When we stop although the child has not said goodbye.
@@ -258,13 +262,14 @@ class MasterMachine:
 
     def settle(self, now: Now) -> list[Effect]:
         """Allocate once for everything that this pass changed."""
-        quotas.end_wait(self.state, now)
-        if not self.state.allocation_wanted:
-            return []
-        effects = offering.make_offers(self.state, now)
-        if self.state.allocation_wanted:
+        state = self.state
+        quotas.end_wait(state, now)
+        effects = offering.make_offers(state, now) if state.allocation_wanted else []
+        if state.clearings.is_on:
+            effects += preemption.look(state, now)
+        if state.allocation_wanted:
             # A gathering ended with that, and others are to have what it held back.
-            effects += offering.make_offers(self.state, now)
+            effects += offering.make_offers(state, now)
         return effects
 
     def deadline(self) -> float | None:
@@ -278,6 +283,7 @@ class MasterMachine:
             draining.deadline(state),
             state.limits_wait_until,
             state.gatherings.deadline(),
+            state.clearings.deadline(),
             self._stop_at,
         ]
         filters = state.filters.deadline()

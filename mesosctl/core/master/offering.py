@@ -21,15 +21,19 @@ from mesosctl.protocol.messages.framework import Offers, Rescind
 def make_offers(state: MasterState, now: Now) -> list[Effect]:
     """One allocation over what has changed; what comes of it is."""
     expire_filters(state, now)
-    gatherings = state.gatherings
+    gatherings, clearings = state.gatherings, state.clearings
     gatherings.prepare(state, now)
+    holds_any = bool(gatherings.by_agent or clearings.by_agent)
     state.allocation_wanted = False
 
     def refuses(framework: str, agent: str, resources: Resources) -> bool:
         info = state.agents[AgentId(agent)].info
         if state.wheres.excludes(FrameworkId(framework), info):
             return True
-        if gatherings.by_agent and gatherings.holds_back(framework, agent, resources):
+        if holds_any and (
+            gatherings.holds_back(framework, agent, resources)
+            or clearings.holds_back(framework, agent, resources)
+        ):
             return True
         return state.filters.blocks(framework, agent, resources, now.mono)
 
@@ -52,8 +56,9 @@ def make_offers(state: MasterState, now: Now) -> list[Effect]:
         state.offers[offer.offer_id] = OutstandingOffer(offer, now.mono)
         agent.offers[offer.offer_id] = framework.offers[offer.offer_id] = None
         made.setdefault(framework_id, []).append(offer)
-        if gatherings.by_agent:
+        if holds_any:
             gatherings.granted(state, framework_id, grant.resources)
+            clearings.granted(state, offer)
     gatherings.begin(state, now)
     effects: list[Effect] = []
     for framework_id, offers in made.items():
@@ -73,6 +78,7 @@ def take_back(state: MasterState, offer_id: OfferId) -> Offer | None:
     if outstanding is None:
         return None
     offer = outstanding.offer
+    state.clearings.given.pop(offer_id, None)
     del state.agents[offer.agent_id].offers[offer_id]
     del state.frameworks[offer.framework_id].offers[offer_id]
     state.allocator.release(offer.framework_id, offer.agent_id, offer.resources)
@@ -118,6 +124,7 @@ def time_out(state: MasterState, now: Now) -> list[Effect]:
     for _, offer in overdue:
         framework = state.frameworks[offer.framework_id]
         silent[offer.framework_id] = framework
+        state.clearings.declined(offer, now)
         lasting = framework.silent_s or state.offer_timeout_s
         state.filters.refuse(
             offer.framework_id, offer.agent_id, offer.resources, now.mono + lasting

@@ -17,6 +17,7 @@ from mesosctl.allocation.base import Allocator, Client
 from mesosctl.allocation.filters import FilterBook
 from mesosctl.allocation.ledger import Ledger
 from mesosctl.core.machine import Effect, NewId
+from mesosctl.core.master.clearing import Clearings
 from mesosctl.core.master.gathering import Gatherings
 from mesosctl.core.master.registry import AgentEntry, Mode, RoleEntry
 from mesosctl.core.master.removals import Removals
@@ -31,7 +32,7 @@ from mesosctl.model.cluster import AgentInfo, FrameworkInfo, Offer, Principal
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources
-from mesosctl.model.tasks import TERMINAL, StatusUpdate, TaskState
+from mesosctl.model.tasks import TERMINAL, Revocable, StatusUpdate, TaskState
 from mesosctl.model.values import top_of
 from mesosctl.protocol.messages.base import Message
 
@@ -61,6 +62,7 @@ class TaskRecord:
     lane: str = ""
     # Launched by a master before this one: all that is known of it is what its agent said.
     inherited: bool = False
+    revocable: Revocable | None = None
 
     @property
     def holds_resources(self) -> bool:
@@ -190,6 +192,7 @@ class MasterState:
     filters: FilterBook = field(default_factory=FilterBook)
     wheres: Wheres = field(default_factory=Wheres)
     gatherings: Gatherings = field(default_factory=Gatherings)
+    clearings: Clearings = field(default_factory=Clearings)
     agents: dict[AgentId, AgentRecord] = field(default_factory=dict)
     frameworks: dict[FrameworkId, FrameworkRecord] = field(default_factory=dict)
     offers: dict[OfferId, OutstandingOffer] = field(default_factory=dict)
@@ -277,8 +280,10 @@ class MasterState:
         agent, framework = self.agents[task.agent_id], self.frameworks[task.framework_id]
         agent.tasks[task.framework_id, task.task_id] = task
         framework.tasks[task.task_id] = task
-        if task.holds_resources and self._opens(task):
-            self.allocator.charge(task.framework_id, task.agent_id, task.resources)
+        if task.holds_resources:
+            self.clearings.enter(task)
+            if self._opens(task):
+                self.allocator.charge(task.framework_id, task.agent_id, task.resources)
 
     def _opens(self, task: TaskRecord) -> bool:
         """Count a task that begins to hold; whether nobody in its lane has before it."""
@@ -307,6 +312,7 @@ class MasterState:
             return
         task.state = state
         if state in TERMINAL:
+            self.clearings.leave(task)
             freed = self._closes(task)
             if freed is not None:
                 self.allocator.release(task.framework_id, task.agent_id, freed)
@@ -364,6 +370,7 @@ class MasterState:
         if isinstance(self.allocator, Ledger):
             self.allocator.check()
         self._check_offers()
+        self.clearings.check(self)
         for agent_id in self.drain_at:
             require(self.mode(agent_id) is Mode.DRAINING, f"agent {agent_id} is no drain's")
         for asked in self.inverse.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mesosctl.model.cluster import Demand, FrameworkInfo, Offer
+from mesosctl.model.cluster import Demand, FrameworkInfo, Offer, Waiting
 from mesosctl.model.constraints import Where
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesosctl.model.records import dataclass
@@ -87,6 +87,17 @@ class Suppress(Message):
     """Want no offers until the next Revive."""
 
 
+@message("state-waiting")
+@dataclass(frozen=True, slots=True)
+class StateWaiting(Message):
+    """What waits to be started, the first one first: a master that preempts may make room for it.
+
+    Takes the place of what was stated before, and is to be said again after every launch.
+    """
+
+    waiting: tuple[Waiting, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class TaskRef:
     """A task whose state is asked for, and the agent it was meant for."""
@@ -127,11 +138,12 @@ class Admit(Message):
 @message("subscribed")
 @dataclass(frozen=True, slots=True)
 class Subscribed(Message):
-    """The framework is known under `framework_id`."""
+    """The framework is known under `framework_id`. `preempts`: StateWaiting is of use."""
 
     framework_id: FrameworkId
     heartbeat_s: float
     cluster_name: str = ""
+    preempts: bool = False
 
 
 @message("offers")

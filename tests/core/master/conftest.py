@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -69,6 +69,7 @@ class FakeAgent:
                         task.name,
                         task.resources,
                         TaskState.STAGING,
+                        revocable=task.revocable,
                     )
                 self.told.append(message)
             case _:
@@ -154,6 +155,9 @@ class Cluster:
         self.numbers = itertools.count(1)
         self.registry: dict[str, dict[str, Any]] = {}
         self.roles: dict[str, dict[str, Any]] = {}
+        # What masters are started with.
+        self.make_allocator: Callable[[], DrfAllocator] = DrfAllocator
+        self.preemption = False
         self.master = self.new_master(1)
 
     def new_master(self, epoch: int) -> MasterMachine:
@@ -165,12 +169,13 @@ class Cluster:
             epoch=epoch,
             cluster_name="test",
             version="0",
-            allocator=DrfAllocator(),
+            allocator=self.make_allocator(),
             allocator_name="drf",
             new_id=self.new_id,
             principals=self.keys,
             role_options={},
             tables={"agents": self.registry, "roles": self.roles},
+            preemption=self.preemption,
         )
         self._done(self.master.handle(Started(), self.now))
         return self.master
