@@ -256,11 +256,11 @@ _mesosctl_kind()
 _mesosctl_options()
 {
     case $1 in
-        master) echo "--listen --advertise --work-dir --cluster --allocator --allocation-interval --offer-timeout --agent-timeout --weights --priorities --zk --no-framework --log-keep --quiet-start --parent --check" ;;
+        master) echo "--listen --advertise --work-dir --cluster --allocator --allocation-interval --offer-timeout --agent-timeout --weights --priorities --preemption --zk --no-framework --log-keep --quiet-start --parent --check" ;;
         agent) echo "--name --resources --reserve --attributes --isolation --listen --advertise --no-root-tasks --cgroup-root --work-dir --recover --log-keep --log-max --check --ends-tasks --parent" ;;
         framework) echo "--name -R --role --work-dir --listen --advertise --failover-timeout --filter --log-keep" ;;
         local) echo "--agents --cpus --mem --isolation --keep" ;;
-        submit) echo "-a --array --each-line --max-running -p --priority -i --stdin -n -J --name -c --cpus -m --mem -t --time --disk --gpus --resources --whole-cores --ulimit --private --constraint --on --not-on --grace --lost-after -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --log-max --wrap --once --restartable --spread -W --wait --progress --kill-on-exit --parsable --json --dry-run" ;;
+        submit) echo "-a --array --each-line --max-running -p --priority -i --stdin -n -J --name -c --cpus -m --mem -t --time --disk --gpus --resources --whole-cores --ulimit --private --constraint --on --not-on --grace --lost-after -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --log-max --wrap --once --restartable --preemptible --spread -W --wait --progress --kill-on-exit --parsable --json --dry-run" ;;
         run) echo "-i --stdin -n -J --name -c --cpus -m --mem -t --time --disk --gpus --resources --whole-cores --ulimit --private --constraint --on --not-on --grace --lost-after -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --log-max --wrap" ;;
         jobs) echo "-a --all -A --everyone -s --state -n --name -o --output --json --fields" ;;
         tasks) echo "-A --everyone -s --state -o --output --json --fields" ;;

@@ -42,6 +42,7 @@ class Many:
     once: bool = False
     restartable: bool = False
     spread: bool = False
+    preemptible: bool = False
 
     def check(self) -> None:
         """Raise UsageError for options that contradict each other."""
@@ -49,6 +50,8 @@ class Many:
             raise UsageError("--array and --each-line both number the tasks", "give one of them")
         if self.once and self.restartable:
             raise UsageError("--once and --restartable contradict each other", "give one of them")
+        if self.once and self.preemptible:
+            raise UsageError("--once and --preemptible contradict each other", "give one of them")
         if abs(self.priority) > PRIORITY_MAX:
             raise UsageError(f"--priority {self.priority} is out of range", f"±{PRIORITY_MAX}")
         of_array = self.array.max_running if self.array is not None else None
@@ -81,6 +84,7 @@ def make_job(work: Work, options: JobOptions, many: Many) -> JobSpec:
         max_running=many.max_running if many.max_running is not None else of_array,
         once=many.once,
         restartable=many.restartable,
+        preemptible=many.preemptible,
         lost_after_s=options.lost_after,
         time_limit_s=options.time,
         grace_s=options.grace,

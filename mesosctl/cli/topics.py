@@ -55,6 +55,7 @@ TOPICS: dict[str, Topic] = {
                 ("NoAgents", "There are no agents."),
                 ("NoFramework", "The batch framework is not connected to the master."),
                 ("OfferPending", "It fits now; an offer has been asked for, or is on its way."),
+                ("Preempting", "Other tasks are being ended for it; what they free is its."),
                 ("Priority", "A role or framework of a higher priority is offered first."),
                 ("Quota", "Its role holds as much as its limit allows."),
                 ("Resources", "What it needs is in use, or is being offered to others."),

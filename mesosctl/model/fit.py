@@ -17,6 +17,7 @@ REASONS = {
     FITS: "now",
     "OfferPending": "now",
     "Filtered": "now",
+    "Preempting": "idle",
     "Resources": "idle",
     "Draining": "back",
     "Unreachable": "back",

@@ -75,6 +75,7 @@ class MasterOptions:
     zk: ZkPlace | None = None
     log_keep_s: float | None = None
     roles: Mapping[str, RoleSettings] = field(default_factory=dict)
+    preemption: bool = False
 
 
 def run_master(options: MasterOptions) -> int:
@@ -153,6 +154,7 @@ def _run(
         agent_timeout_s=options.agent_timeout_s,
         allocation_interval_s=options.allocation_interval_s,
         child=BATCH if options.with_framework else "",
+        preemption=options.preemption,
     )
     gate = seat.fence.check if seat else lambda: None
     loop = Loop(machine, role="master", store=store, gate=gate)

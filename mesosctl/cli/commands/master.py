@@ -83,6 +83,11 @@ from mesosctl.errors import UsageError
     help="Priorities of roles for the allocation module priority; 0 for all others.",
 )
 @click.option(
+    "--preemption",
+    is_flag=True,
+    help="End preemptible tasks for roles below their guarantee and for higher priorities.",
+)
+@click.option(
     "--zk",
     type=ZK,
     metavar="URL",
@@ -108,6 +113,12 @@ def command(found: Globals, /, check: bool, no_framework: bool, **options: Any) 
     Everybody else is let in with `mesosctl keygen`. A batch framework is started with it, so that
     `mesosctl submit` works at once.
 
+    With --preemption tasks that were submitted as --preemptible give way: the fewest and youngest
+    whose end lets a waiting task start, with their grace, and only if it then fits. They are run
+    again later. A framework's own tasks give way to those of a higher `submit --priority`, those of
+    others to roles below their guarantee (`mesosctl quota`), and with --allocator priority to roles
+    of a higher priority; no role is brought below its guarantee.
+
     With --zk several masters share a cluster: one leads, and another takes over when it is gone.
     They need the same keys, and the batch framework is then started on its own.
     """
@@ -129,6 +140,7 @@ def command(found: Globals, /, check: bool, no_framework: bool, **options: Any) 
         zk=options["zk"],
         log_keep_s=options["log_keep"],
         roles=_roles(options["weights"], options["priorities"]),
+        preemption=options["preemption"],
     )
     make_allocator(chosen.allocator)
     if chosen.zk is not None:

@@ -87,6 +87,11 @@ def _waits(params: dict[str, Any]) -> bool:
     help="A task whose agent is silent may be started elsewhere; two of it may overlap.",
 )
 @click.option(
+    "--preemptible",
+    is_flag=True,
+    help="A task may be ended for a guarantee or a higher priority, and is run again later.",
+)
+@click.option(
     "--spread", is_flag=True, help="No two tasks of the job run on one agent at the same time."
 )
 @click.option("-W", "--wait", is_flag=True, help="Wait for the end; exit with the largest code.")
@@ -151,6 +156,7 @@ def command(
         rest["once"],
         rest["restartable"],
         rest["spread"],
+        rest["preemptible"],
     )
     many.check()
     work = read_work(words, after_double_dash(ctx), job.wrap)

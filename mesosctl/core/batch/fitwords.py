@@ -37,6 +37,7 @@ def causes_of(fit: Fit) -> list[Cause]:
     found += by_reason.pop("OfferPending", [])
     rivals = [Cause(rival.reason, rival_text(rival)) for rival in fit.rivals]
     in_use = by_reason.get("Resources", [])
+    found += by_reason.pop("Preempting", [])
     if in_use and not fit.count("now"):
         found += rivals
     elif not fit.count("now", "idle"):
@@ -67,6 +68,8 @@ def group_text(group: AgentGroup) -> str:
             left = duration_words(round(group.left_s or 0.0, 1))
             had = "was declined and is" if one else "were declined and are"
             return f"{who}{where} {had} not offered for another {left}"
+        case "Preempting":
+            return f"{who}{where} {'is' if one else 'are'} being cleared for it: {group.text}"
         case "Resources" if group.text:
             return f"{who}{where} {'has' if one else 'have'} enough, but it is {group.text}"
         case "Resources":
@@ -137,6 +140,8 @@ def advice_of(fit: Fit, cause: Cause) -> str:
             return f"wait until {fit.rivals[0].theirs.name} has what it wants, or something ends"
         case "Filtered":
             return "wait until then"
+        case "Preempting":
+            return "wait until the preempted tasks have ended, within their grace"
         case "Draining":
             names = [name for g in fit.groups if g.reason == "Draining" for name in g.names]
             return f"mesosctl undrain {names[0]}, or wait until its maintenance is over"

@@ -108,6 +108,7 @@ def _check_identity(spec: JobSpec, principal: Principal, framework_role: str) ->
         f"this batch framework takes resources as role {framework_role}, not {spec.role}",
     )
     _need(not (spec.once and spec.restartable), "a job is either once or restartable")
+    _need(not (spec.once and spec.preemptible), "a job is either once or preemptible")
     if spec.constraint:
         try:
             parse_constraint(spec.constraint)

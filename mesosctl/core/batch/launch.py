@@ -51,6 +51,8 @@ def task_info(job: Job, task: Task, framework_id: str, master: str) -> TaskInfo:
         whole_cores=spec.whole_cores,
         rlimits=spec.rlimits,
         private=spec.private,
+        preemptible=spec.preemptible,
+        priority=spec.priority if spec.preemptible else 0,
     )
 
 

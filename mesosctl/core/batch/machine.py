@@ -239,6 +239,7 @@ class BatchMachine:
         if framework_id != self._info.framework_id:
             self._info = replace(self._info, framework_id=framework_id)
             self._meta_dirty = True
+        self.wishing.pressed = ()
         self.outlook.wanted_since = now.mono if self.wishing.told.is_wanted else None
         # The master tells anew of all that hold.
         self.agents.withheld.clear()
@@ -322,6 +323,7 @@ class BatchMachine:
             sends += self._use_offers(now)
             is_new = bool(self.counter.clients.new_jobs)
             sends += self.wishing.state(self.driver, self.outlook, is_new, now)
+            sends += self.wishing.press(self.driver)
         sends += self._mail(now)
         sends += [] if self._stopping else self.counter.fitting.look(self.driver, now)
         touched = self.queue.take_touched()
@@ -359,6 +361,7 @@ class BatchMachine:
                 ]
                 refuse_s = refusal_s(slot, self._filter_s)
                 effects += self.driver.accept(offer_ids, tasks, refuse_s)
+                self.wishing.has_launched = True
             else:
                 effects += self.driver.decline(offer_ids, self._filter_s)
         return effects

@@ -4,7 +4,8 @@ Rules:
 - A task that has ended never changes again. News of an attempt that is not the present one only
   lead to its end: nothing of what it did counts.
 - DROPPED is proof that nothing started: the task is pending again and the attempt is not counted.
-- What was ended to empty its agent is run again, uncounted, unless it may start only once.
+- What was ended to empty its agent, or preempted, is run again, uncounted, unless it may start only
+  once.
 - GONE is proof that it runs no more, after a start: it is run again LOST_ATTEMPTS_MAX times, with
   `once` never. Silence and UNKNOWN prove nothing.
 - A lease (--lost-after) is proof as well: once its agent has been unreachable for longer, without
@@ -29,6 +30,8 @@ from mesosctl.protocol.messages.agent import TaskKill
 
 DROP_BACKOFF_S = 1.0
 DROP_BACKOFF_MAX_S = 60.0
+# It was ended for one of these by somebody else, who wants it to run elsewhere, or later.
+DISPLACED = (Reason.DRAINED, Reason.PREEMPTED)
 UNREACHABLE = "Unreachable"
 KILLING = "Killing"
 
@@ -107,8 +110,8 @@ class Updates:
                 self.gone(job, task, update.reason, update.message, now)
             case TaskState.KILLED if update.reason is Reason.AGENT_GONE:
                 self.gone(job, task, update.reason, update.message, now)
-            case TaskState.KILLED if update.reason is Reason.DRAINED and task.kill is None:
-                self._drained(job, task, update, now)
+            case TaskState.KILLED if update.reason in DISPLACED and task.kill is None:
+                self._displaced(job, task, update, now)
             case _:
                 self._ended(job, task, update, now)
 
@@ -123,7 +126,8 @@ class Updates:
         if task.reason == UNREACHABLE:
             note(task, now.wall, state.capitalize(), f"agent {task.agent} answers again")
         if task.state is not state or task.reason != reason:
-            task.reason, task.message = reason, ""
+            is_displaced = update.reason in DISPLACED and task.kill is None
+            task.reason, task.message = reason, update.message if is_displaced else ""
             self.queue.move(job, task, state)
 
     def unreachable(self, job: Job, task: Task, now: Now) -> None:
@@ -221,8 +225,8 @@ class Updates:
             text = f"task {job.task_id(task.position)} {task.message}; it is run again"
             self.outbox.logs.append(Log("warning", text))
 
-    def _drained(self, job: Job, task: Task, update: StatusUpdate, now: Now) -> None:
-        """An operator had it ended to empty its agent: it is run again, and no loss is counted."""
+    def _displaced(self, job: Job, task: Task, update: StatusUpdate, now: Now) -> None:
+        """It was in the way where it ran: it is run again, and no loss is counted."""
         if job.spec.once:
             self._ended(job, task, update, now)
             task.message = f"{update.message}; it may start only once"

@@ -5,16 +5,20 @@ Rules:
 - One size of tasks is told exactly, with how many there are; of several sizes nothing is told,
   because an offer cut to one size may hold none of the others.
 - Agents are named as long as every task that waits is choosy: what any of them could use counts.
+- A master that preempts is told what is served first, job by job, exactly: for that others may end.
+  It believes nothing of it once we have launched anything, so it is told again then.
 """
 
 from __future__ import annotations
+
+from itertools import islice
 
 from mesosctl.core.batch.outlook import Outlook
 from mesosctl.core.batch.queue import Queue
 from mesosctl.core.driver import FrameworkDriver
 from mesosctl.core.machine import Effect, Now
-from mesosctl.limits import WHERE_AGENTS_MAX, WHERES_MAX
-from mesosctl.model.cluster import Demand
+from mesosctl.limits import WAITING_COUNT_MAX, WAITING_MAX, WHERE_AGENTS_MAX, WHERES_MAX
+from mesosctl.model.cluster import Demand, Waiting
 from mesosctl.model.constraints import ANYWHERE, Where
 from mesosctl.model.records import dataclass
 
@@ -58,6 +62,18 @@ def _wheres(queue: Queue) -> tuple[Where, ...]:
     return tuple(sorted(found, key=lambda where: (where.constraint, where.not_on)))
 
 
+def pressing(queue: Queue) -> tuple[Waiting, ...]:
+    """The tasks that are served first, as many as are told of."""
+    found = []
+    for job in islice(queue.in_order(), WAITING_MAX):
+        where = Where(job.spec.constraint, tuple(sorted(job.spots))[:WHERE_AGENTS_MAX])
+        # Of tasks that keep apart the second one may not be where the first one will be.
+        count = 1 if job.spec.spread else min(job.room(), WAITING_COUNT_MAX)
+        place = None if where == ANYWHERE else where
+        found.append(Waiting(job.resources, count, job.spec.priority, place))
+    return tuple(found)
+
+
 def is_news(told: Demand | None, present: Demand | None) -> bool:
     """Whether a demand differs so much from what the master was told that it is worth telling."""
     if told is None or present is None:
@@ -74,6 +90,9 @@ class Wishing:
         self._queue = queue
         self.told = wish(queue)
         self._unheard = False
+        # What the master believes to wait, of which a launch is left out.
+        self.pressed: tuple[Waiting, ...] = ()
+        self.has_launched = False
 
     def state(
         self, driver: FrameworkDriver, outlook: Outlook, is_new: bool, now: Now
@@ -91,6 +110,17 @@ class Wishing:
         if outlook.wanted_since is None:
             outlook.wanted_since = now.mono
         return self._tell(driver.revive(present.demand, present.where))
+
+    def press(self, driver: FrameworkDriver) -> list[Effect]:
+        """Tell a master that preempts what waits first, if that is news."""
+        launched, self.has_launched = self.has_launched, False
+        if not driver.preempts or not driver.is_registered:
+            return []
+        present = pressing(self._queue)
+        if present == self.pressed and not (launched and present):
+            return []
+        self.pressed = present
+        return driver.state_waiting(present)
 
     def _tell(self, effects: list[Effect]) -> list[Effect]:
         # What changes while a subscription is under way is in no message of it: told afterwards.

@@ -47,6 +47,10 @@ class Clearing:
     lots: list[Kind] = field(default_factory=list)
     victims: dict[TaskKey, None] = field(default_factory=dict)
 
+    def is_for(self, task: Resources) -> bool:
+        """Whether one of its lots is of this size."""
+        return any(size == task for size, _, _ in self.lots)
+
 
 @dataclass(slots=True)
 class Press:

@@ -17,11 +17,13 @@ from typing import NamedTuple
 from mesosctl.allocation.ledger import Ledger
 from mesosctl.allocation.rivals import rivals
 from mesosctl.core.machine import Effect, Now
+from mesosctl.core.master.preemption import ending
 from mesosctl.core.master.registry import Mode
 from mesosctl.core.master.state import AgentRecord, FrameworkRecord, MasterState
 from mesosctl.errors import UsageError
 from mesosctl.model.constraints import Where, misses, parse_constraint
 from mesosctl.model.fit import AgentGroup, Fit, Lack, Need, QuotaRoom
+from mesosctl.model.ids import AgentId
 from mesosctl.model.records import dataclass
 from mesosctl.model.resources import EMPTY, Resources
 from mesosctl.model.values import format_value, name_of, top_of
@@ -210,6 +212,13 @@ def _judge(
     if not agent.peer:
         return _Verdict("Unreachable")
     free, taken = sizes.of(state.free(agent))
+    kept = state.clearings.by_agent.get(info.agent_id)
+    if kept is not None:
+        if kept.framework_id == framework.info.framework_id and kept.is_for(sizes.need):
+            return _Verdict("Preempting", text=_ending(state, info.agent_id))
+        if taken is not None:
+            name = state.frameworks[kept.framework_id].info.name
+            return _Verdict("Resources", text=f"kept for {name}, for which others were preempted")
     if taken is None:
         return _in_use(state, framework, agent, free, sizes.need)
     if not refused:
@@ -225,6 +234,11 @@ def _missed(state: MasterState, agent: AgentRecord, where: Where) -> str:
     if not where.constraint:
         return ""
     return misses(parse_constraint(where.constraint), state.wheres.place(agent.info))
+
+
+def _ending(state: MasterState, agent_id: AgentId) -> str:
+    count = ending(state, agent_id)
+    return f"{count} preempted task{' has' if count == 1 else 's have'} yet to end"
 
 
 def _too_small(total: Resources, usable: Resources, need: Resources) -> _Verdict:

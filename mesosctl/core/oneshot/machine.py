@@ -40,7 +40,7 @@ from mesosctl.core.machine import (
 from mesosctl.core.oneshot.events import Connect, Note, StdinRead, Written
 from mesosctl.core.oneshot.streams import AGENT_LINK, Streams
 from mesosctl.limits import LEASE_SLACK_S, LEASE_SLACK_SHARE, REQUEST_TIMEOUT_S
-from mesosctl.model.cluster import Demand, FrameworkInfo, Offer
+from mesosctl.model.cluster import Demand, FrameworkInfo, Offer, Waiting
 from mesosctl.model.constraints import ANYWHERE, Where, place_of
 from mesosctl.model.fit import Fit, Need
 from mesosctl.model.ids import AgentId, TaskId
@@ -254,11 +254,15 @@ class OneShot:
         # What happened since the last session nobody has told us: a countdown begins anew.
         self._lease_due = None
         if self._launched is None or self._end is not None:
-            return []
+            return self._waits() if self._launched is None else []
         effects = self._driver.reconcile([(self._launched.task_id, self._launched.agent_id)])
         if self._kill is not None:
             effects += self._driver.kill((self._kill,))
         return effects
+
+    def _waits(self) -> list[Effect]:
+        where = next(iter(self._where), None)
+        return self._driver.state_waiting([Waiting(self._task.resources, where=where)])
 
     def _offered(self, offers: tuple[Offer, ...], now: Now) -> list[Effect]:
         effects: list[Effect] = []
@@ -316,7 +320,8 @@ class OneShot:
         if update.state is TaskState.DROPPED and self._kill is None:
             # It certainly never ran: look for another place.
             self._launched = None
-            return self._driver.revive(Demand(self._task.resources, 1), self._where)
+            revived = self._driver.revive(Demand(self._task.resources, 1), self._where)
+            return [*revived, *self._waits()]
         if update.is_terminal or update.state is TaskState.UNKNOWN:
             self._end = update
             self._give_up_at = now.mono + STREAMS_WAIT_S

@@ -34,6 +34,7 @@ WORDS = (
     "OfferPending",
     "Filtered",
     "Resources",
+    "Preempting",
     "Draining",
     "Unreachable",
     "NeverFits",
@@ -73,6 +74,11 @@ def explain(world: Any, *selectors: str) -> list[Explanation]:
             ),
             "Priority Resources",
             "web has priority 0, batch 0: web is offered first",
+        ),
+        (
+            Fit(4, (IN_USE, AgentGroup("Preempting", 1, ("a4",), text="2 tasks end")), (RIVAL,)),
+            "Preempting Share Resources",
+            "1 agent (a4) is being cleared for it: 2 tasks end",
         ),
         (Fit(1, (DRAINING,)), "Draining", "1 agent (a4) is draining: kernel"),
         (
