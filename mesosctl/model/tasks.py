@@ -157,8 +157,12 @@ class TaskInfo:
 
     @property
     def revocable(self) -> Revocable | None:
-        """What the master has to know of it to end it for others; None if it may not."""
-        return Revocable(self.priority, self.grace_s) if self.preemptible else None
+        """What the master has to know of it to end it for others; None if it may not.
+
+        The end of an executor is that of others, too: it never may.
+        """
+        may = self.preemptible and not self.is_executor
+        return Revocable(self.priority, self.grace_s) if may else None
 
 
 @dataclass(frozen=True, slots=True)
