@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 
-from mesosctl.sim.seeds import STORY_LINES, run_seed, run_seeds
+from mesosctl.sim.seeds import STORY_LINES, run_seed_as_planned, run_seeds
 
 
 def _options() -> argparse.Namespace:
@@ -26,7 +26,7 @@ def main() -> int:
     """Run the seeds; 1 when an invariant was broken."""
     options = _options()
     if options.story is not None:
-        outcome = run_seed(options.story, story_lines=None)
+        outcome = run_seed_as_planned(options.story, story_lines=None)
         sys.stdout.write("\n".join(outcome.story) + "\n")
         sys.stdout.write(f"seed {outcome.seed}: {outcome.problem or 'every invariant held'}\n")
         return 1 if outcome.problem else 0

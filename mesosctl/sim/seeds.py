@@ -67,9 +67,12 @@ def _collect_rarely() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def run_seed_as_planned(seed: int) -> Outcome:
-    """Run a seed, and some once more with clocks that do not jump: nothing else may change."""
-    outcome = run_seed(seed)
+def run_seed_as_planned(seed: int, story_lines: int | None = STORY_LINES) -> Outcome:
+    """Run a seed, and some once more with clocks that do not jump: nothing else may change.
+
+    Of its story are kept as many lines as by run_seed.
+    """
+    outcome = run_seed(seed, story_lines)
     if seed % CLOCKS_EVERY == 0 and not outcome.problem:
         steady = run_seed(seed, clocks_jump=False)
         if steady.digest != outcome.digest:

@@ -20,7 +20,7 @@ from mesosctl.sim.node import Node
 from mesosctl.sim.wire import Wire
 
 WALL_AT_START = 1_800_000_000.0
-DONE_EVERY = 8
+ASK_EVERY_S = 0.125
 
 
 class Judge(Protocol):
@@ -118,15 +118,21 @@ class World:
         heapq.heappush(self._heap, (self._time_s + delay_s, self._planned, deed))
 
     def run(self, until_s: float, done: Callable[[], bool] = lambda: False) -> None:
-        """Let everything happen up to `until_s`, or until `done()`, which is asked now and then."""
-        happened = 0
+        """Let everything happen up to `until_s`, or until `done()`, which is asked now and then.
+
+        It is asked at certain times, not after so many deeds: a timer that was put off is one deed
+        more, and nothing else, and must not decide how a run ends.
+        """
+        ask_at_s = self._time_s
         while self._heap and self._heap[0][0] <= until_s:
+            if self._heap[0][0] > ask_at_s:
+                if done():
+                    self._set_time(ask_at_s)
+                    return
+                ask_at_s = (self._heap[0][0] // ASK_EVERY_S + 1) * ASK_EVERY_S
             at_s, _, deed = heapq.heappop(self._heap)
             self._set_time(at_s)
             deed()
-            happened += 1
-            if happened % DONE_EVERY == 0 and done():
-                return
         self._set_time(max(self._time_s, until_s))
 
     def _set_time(self, at_s: float) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mesosctl.sim.seeds import Outcome, run_seed, run_seeds
+from mesosctl.sim.seeds import Outcome, run_seed_as_planned, run_seeds
+from mesosctl.sim.world import World
 
 # `.ci/run` runs a thousand as a step of its own.
 SEEDS = range(1, 41)
@@ -49,7 +50,7 @@ FAULTS = (
 @cache
 def outcome_of(seed: int) -> Outcome:
     """Run a seed once for all tests."""
-    return run_seed(seed)
+    return run_seed_as_planned(seed)
 
 
 def story(outcome: Outcome) -> str:
@@ -67,7 +68,7 @@ def test_seed_breaks_no_invariant(seed: int) -> None:
 @pytest.mark.parametrize("seed", ONCE_FAILED)
 def test_seed_that_once_failed_does_not_again(seed: int) -> None:
     """A bug that was found once must not come back unseen."""
-    outcome = run_seed(seed)
+    outcome = run_seed_as_planned(seed)
     assert not outcome.problem, story(outcome)
 
 
@@ -105,3 +106,16 @@ def test_seed_is_the_same_under_every_hash_seed() -> None:
     ]
     assert digests[0] == digests[1]
     assert digests[0].strip() == outcome_of(4).digest
+
+
+@pytest.mark.parametrize("idle", [0, 1, 9])
+def test_deeds_that_do_nothing_do_not_decide_how_a_run_ends(idle: int) -> None:
+    """A clock that jumps puts timers off: these happen in vain, and count for nothing."""
+    world, done = World(1), []
+    world.later(1.01, lambda: done.append("first"))
+    world.later(1.3, lambda: done.append("last"))
+    world.later(9.0, lambda: done.append("too late"))
+    for number in range(idle):
+        world.later(1.31 + number / 3, lambda: None)
+    world.run(20.0, lambda: "last" in done)
+    assert (done, world.now.mono) == (["first", "last"], 1.375)
