@@ -361,7 +361,7 @@ def test_nothing_waits_without_a_reason(fit: Fit) -> None:
     assert causes and all(cause.reason in known and cause.text for cause in causes)
     assert advice_of(fit, causes[0])
     if fit.verdict == "now":
-        assert causes[0].reason in ("OfferPending", "Filtered")
+        assert causes[0].reason in ("OfferPending", "Preempting", "Filtered")
     if fit.verdict == "never" and not fit.quota:
         assert causes[0].reason in ("NeverFits", "Constraint", "NoAgents")
 
