@@ -57,7 +57,9 @@ class GuestTasks:
         if guest.resize_tries < GUEST_RESIZE_TRIES:
             guest.resize_due = now.mono + GUEST_RESIZE_AGAIN_S
             return []
-        return self.force(guest, f"its limits cannot be changed: {text}", now)
+        return self.force(
+            guest, f"it keeps what its tasks had, and its limits cannot be changed: {text}", now
+        )
 
     def begun(self, task: Task, text: str, now: Now) -> None:
         """A guest says that a held task has begun."""

@@ -35,7 +35,9 @@ _NOTHING = Usage(0.0, 0.0, 0, None, 0)
 @dataclass(slots=True)
 class _Memory:
     limit_bytes: int | None
+    # Since the limit is what it is, and before.
     peak_bytes: int = 0
+    earlier_bytes: int = 0
     reaped_bytes: int = 0
     look_again_at_s: float = 0.0
     # What the last proportional sizes were less than the resident ones.
@@ -270,9 +272,11 @@ class PosixMem(Isolator):
         self._memory[container] = _Memory(limits.mem_bytes)
 
     def update(self, container: str, limits: Limits) -> None:
-        """Compare with another limit from now on."""
-        if container in self._memory:
-            self._memory[container].limit_bytes = limits.mem_bytes
+        """Compare with another limit from now on, which what was before does not break."""
+        memory = self._memory.get(container)
+        if memory is not None:
+            memory.earlier_bytes = max(memory.earlier_bytes, memory.peak_bytes)
+            memory.limit_bytes, memory.peak_bytes = limits.mem_bytes, 0
 
     def isolate(self, container: str, pid: int) -> None:
         """`pid` leads the container's session."""
@@ -316,7 +320,7 @@ class PosixMem(Isolator):
             doubtful_bytes = min(doubtful_bytes, limit_bytes)
         return replace(
             so_far,
-            mem_peak_bytes=max(memory.peak_bytes, doubtful_bytes),
+            mem_peak_bytes=max(memory.peak_bytes, memory.earlier_bytes, doubtful_bytes),
             mem_limit_bytes=limit_bytes,
         )
 

@@ -398,7 +398,9 @@ def test_limits_that_cannot_be_lowered_end_it(world: World, guest: Guest) -> Non
         assert limits(world) == [(500, 64)]
     world.step(ResizeFailed(GUEST, "busy"))
     world.expect(KillContainer(GUEST))
-    assert dies(world)["own"].message == "ended: its limits cannot be changed: busy"
+    assert dies(world)["own"].message == (
+        "ended: it keeps what its tasks had, and its limits cannot be changed: busy"
+    )
     guest.got(Pong), guest.got(Acknowledge), world.updates()
 
 

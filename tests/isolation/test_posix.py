@@ -222,6 +222,29 @@ def test_memory_above_the_limit_is_a_violation(isolation: Isolation) -> None:
     assert isolation.usage("f/large").mem_peak_bytes == violation.peak_bytes
 
 
+def test_what_was_used_before_breaks_no_lower_limit(isolation: Isolation) -> None:
+    """A container that gave its memory back in time may be made smaller."""
+    code = (
+        "import sys\nx = bytearray(50 << 20); print(1, flush=True); sys.stdin.readline()\n"
+        "del x; print(2, flush=True); sys.stdin.read()"
+    )
+    process = start(isolation, "f/t", code)
+    assert process.stdout is not None and process.stdin is not None
+    process.stdout.readline()
+    assert isolation.sample() == []
+    process.stdin.write(b"\n")
+    process.stdin.flush()
+    process.stdout.readline()
+    isolation.update("f/t", Limits(1000, 40 << 20, 20))
+    assert isolation.sample() == []
+    usage = isolation.usage("f/t")
+    assert usage.mem_peak_bytes > 50 << 20 and usage.mem_limit_bytes == 40 << 20
+    isolation.update("f/t", Limits(1000, 1 << 20, 20))
+    (violation,) = isolation.sample()
+    assert violation.peak_bytes < 40 << 20
+    end(process)
+
+
 def test_forked_processes_that_share_memory_are_counted_once(isolation: Isolation) -> None:
     """Three processes share 30 MiB: resident sums say 90 and more, which would be a wrong kill."""
     code = (

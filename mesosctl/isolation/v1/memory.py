@@ -52,10 +52,14 @@ class Memory:
         try:
             for name in names:
                 write(directory + name, value)
-        except LimitUnavailable:
-            # A limit that is raised has to be raised the other way round.
-            for name in reversed(names):
-                write(directory + name, value)
+        except LimitUnavailable as error:
+            # A limit that is raised has to be raised the other way round. One that cannot be
+            # lowered fails both ways, and it is the first that says why.
+            try:
+                for name in reversed(names):
+                    write(directory + name, value)
+            except LimitUnavailable:
+                raise error from None
 
     def usage(self, directory: str, so_far: Usage) -> Usage:
         """Peak, limit and OOM kills. The limit is read back: it is the one that holds."""
