@@ -135,7 +135,7 @@ class Judges:
             case Acknowledge(acks=acks) if peer.startswith("x:"):
                 for ack in acks:
                     self._keeps(ack.uuid, then)
-            case RunTasks(framework_id=framework_id, launches=launches):
+            case RunTasks(framework_id=framework_id, launches=launches) if peer.startswith("x:"):
                 for launch in launches:
                     row = then(TASKS, f"{framework_id}/{launch.task.task_id}")
                     known = row is not None and row.get("executor_id")

@@ -23,10 +23,11 @@ from mesosctl.model.ids import AgentId, FrameworkId, OfferId
 from mesosctl.model.resources import Resources
 from mesosctl.protocol.schema import from_plain
 from mesosctl.sim.client import SimClient, Wish
+from mesosctl.sim.containers import Behaviour
 from mesosctl.sim.elections import Elections
 from mesosctl.sim.faults import Faults, Nemesis
 from mesosctl.sim.history import History
-from mesosctl.sim.hosts import Behaviour, Host
+from mesosctl.sim.hosts import Host
 from mesosctl.sim.masters import Seeker, Usurpers
 from mesosctl.sim.node import Node
 from mesosctl.sim.operators import Operators

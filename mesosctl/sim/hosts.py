@@ -9,7 +9,6 @@ history, which is what the judges believe.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field
 
 from mesosctl.core.agent.effects import (
     AllowKey,
@@ -53,6 +52,8 @@ from mesosctl.core.executor_effects import (
     Remove,
     RemoveFailed,
     RenewGuard,
+    Resize,
+    ResizeFailed,
     Sample,
     SignalContainer,
     Spawn,
@@ -63,8 +64,9 @@ from mesosctl.core.executor_effects import (
 from mesosctl.core.machine import Event, Machine
 from mesosctl.errors import require
 from mesosctl.model.ids import AgentId, ExecutorId
-from mesosctl.model.records import dataclass
 from mesosctl.model.tasks import Usage
+from mesosctl.sim import guests
+from mesosctl.sim.containers import Behaviour, Container
 from mesosctl.sim.history import History, Run
 from mesosctl.sim.leases import Guards
 from mesosctl.sim.node import Node
@@ -72,32 +74,6 @@ from mesosctl.sim.plan import CLOCKS_EVERY
 from mesosctl.sim.world import World
 
 SIGKILL = 9
-
-
-@dataclass(slots=True)
-class Behaviour:
-    """What a task does once it runs."""
-
-    lasts_s: float
-    exit_code: int
-    stubborn: bool = False
-    leaves_child: bool = False
-
-
-@dataclass(slots=True)
-class Container:
-    """A container: the runs alive in it, and children that outlive their parents."""
-
-    owner: Node
-    cpus_milli: int
-    mem_bytes: int
-    alive: list[Run] = field(default_factory=list)
-    children: int = 0
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing in it is alive."""
-        return not self.alive and not self.children
 
 
 class Host:
@@ -241,6 +217,7 @@ class Host:
             UnguardLease: lambda effect: self._leases.unguard(effect.container),
             WakeAt: lambda effect: None,
             Sample: lambda effect: None,
+            Resize: lambda effect: self._resize(node, effect),
         }
         self._next_pid += 1
         self._pids[executor_id] = self._next_pid
@@ -293,6 +270,13 @@ class Host:
         held = Container(node, effect.cpus_milli, effect.mem_bytes or 0)
         self.containers[effect.container] = held
 
+    def _resize(self, node: Node, effect: Resize) -> None:
+        held = self.containers.get(effect.container)
+        if held is None or self.world.chance(0.2):
+            self._soon(node, ResizeFailed(effect.container, "device or resource busy"))
+            return
+        held.cpus_milli, held.mem_bytes = effect.cpus_milli, effect.mem_bytes or 0
+
     def _spawn(self, node: Node, effect: Spawn) -> None:
         container = effect.launch.container
         if self.world.chance(0.01):
@@ -307,6 +291,8 @@ class Host:
             behaviour = self.behave(container)
             run = Run(container, self.agent.name, self.world.now.mono)
             held.alive.append(run)
+            if effect.launch.task.is_executor:
+                held.guest = guests.start(self.world, self.agent.name, node, effect.launch)
             self.world.note(self.agent.name, "runs", container)
             self.history.begin(run)
             self._next_pid += 1
@@ -329,6 +315,8 @@ class Host:
     ) -> None:
         run.ended_s, run.exit_code, run.signum = self.world.now.mono, exit_code, signum
         held.alive.remove(run)
+        if held.guest is not None:
+            guests.end(self.world, held.guest)
         self.world.note(self.agent.name, "ends", run.task_id)
 
     def _signal(self, container: str, signum: int) -> None:

@@ -147,6 +147,7 @@ def _character(world: World) -> Character:
     chance = world.random
     deeds = ["hoards", "declines", "launches", "launches_late", "launches_again", "acknowledges"]
     deeds += ["kills", "demands", "wavers", "meddles", "meddles"]
+    deeds += ["launches_guests", "launches_guests"]
     some = tuple(chance.choice(deeds) for _ in range(6))
     return Character(some, chance.choice([0.0, 5.0, 100.0]), stays=chance.random() < 0.5)
 

@@ -84,6 +84,8 @@ class Stranger:
         self._is_healed = is_healed
         self._driver = self._new_driver()
         self._live: dict[TaskId, AgentId] = {}
+        # The latest executor of its own on each agent, which may have ended.
+        self._guests: dict[AgentId, TaskId] = {}
         self._unacked: dict[str, StatusUpdate] = {}
         self._old_offers: list[Offer] = []
         self._next_s: float | None = None
@@ -227,6 +229,27 @@ class Stranger:
                 TaskInfo(wire, "work", offer.agent_id, size, command, grace_s=1.0, lane=lane)
             )
             self._live[wire] = offer.agent_id
+        return self._driver.accept((offer.offer_id,), tasks, 0.0)
+
+    def _launches_guests(self) -> list[Effect]:
+        """An executor of its own and tasks for it; or only tasks, for one that may be there."""
+        offers = list(self._driver.offers.values())
+        if not offers:
+            return []
+        offer, small = self._chance.choice(offers), Resources.parse(SIZES[2])
+        tasks, command = [], Command(argv=("work",))
+        if offer.agent_id not in self._guests or self._chance.random() < 0.3:
+            self._guests[offer.agent_id] = TaskId(f"s{self._new_id()[-8:]}.0.1")
+            own = self._guests[offer.agent_id]
+            info = TaskInfo(own, "own", offer.agent_id, small, command, grace_s=1.0)
+            tasks.append(replace(info, is_executor=True))
+        for number in range(3):
+            wire = TaskId(f"s{self._new_id()[-8:]}.{number}.1")
+            info = TaskInfo(wire, "work", offer.agent_id, small, command, grace_s=1.0)
+            limit_s = self._chance.choice([None, None, 2.0])
+            executor = self._guests[offer.agent_id]
+            tasks.append(replace(info, executor=executor, time_limit_s=limit_s))
+        self._live |= {task.task_id: offer.agent_id for task in tasks}
         return self._driver.accept((offer.offer_id,), tasks, 0.0)
 
     # --- deeds of a villain: each beyond its rights -----------------------------------------------

@@ -1,11 +1,11 @@
 """Containers that have to go: killed again and again until nothing of them is alive.
 
 Rules: a task whose executor is gone ends GONE only when its container is empty, and that of the
-executor of its framework's own that it was handed to. What belongs to no
-task of ours, or to one that was never sent or has ended, is an orphan and goes the same way. It is
-looked for at the start, after the end of an executor, and every ORPHANS_LOOK_S. In such a routine
-sweep nothing is killed in a framework that has an executor: what that one is just removing, or
-could not remove, goes only if it is empty.
+executor of its framework's own that it was handed to. What belongs to no task of ours, or to one
+that was never sent or has ended, is an orphan and goes the same way. It is looked for at
+the start, after the end of an executor, and every ORPHANS_LOOK_S. In such a routine sweep nothing
+is killed in a framework that has an executor: what that one is just removing, or could not remove,
+goes only if it is empty.
 """
 
 from __future__ import annotations
