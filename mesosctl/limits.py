@@ -208,6 +208,10 @@ WAITING_MAX = 8
 WAITING_COUNT_MAX = 16
 # Pairs of roles between which resources of one agent were moved by reservations.
 RESERVATIONS_MAX = 1_000
+# Volumes that one agent keeps; those of one task, and where it finds them in its sandbox.
+VOLUMES_MAX = 1_000
+VOLUMES_OF_TASK_MAX = 16
+VOLUME_PATH_CHARS_MAX = 255
 # How long a master that was started anew waits for agents before it trusts its count of what roles
 # with a limit hold (Mesos: allocator_recovery_timeout).
 LIMITS_WAIT_S = 600.0

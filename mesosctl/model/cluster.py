@@ -9,6 +9,7 @@ from mesosctl.model.constraints import Where
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId
 from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources
+from mesosctl.model.volumes import Volume
 
 KINDS = ("agent", "framework", "client", "operator")
 
@@ -77,7 +78,10 @@ class FrameworkInfo:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Resources of one agent, put before one framework for one role until it answers."""
+    """Resources of one agent, put before one framework for one role until it answers.
+
+    `volumes` tells more of those that are among the resources.
+    """
 
     offer_id: OfferId
     framework_id: FrameworkId
@@ -86,6 +90,7 @@ class Offer:
     role: str
     resources: Resources
     attributes: dict[str, str] = field(default_factory=dict)
+    volumes: tuple[Volume, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from mesosctl.limits import KILL_GRACE_S, PIDS_MAX
 from mesosctl.model.ids import AgentId, FrameworkId, TaskId
 from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources
+from mesosctl.model.volumes import VolumeMount
 
 
 class TaskState(StrEnum):
@@ -134,6 +135,7 @@ class TaskInfo:
     may end it for others, also for tasks of its framework of a higher `priority`.
     `is_executor`: others of its framework on its agent can be handed to it, those that name its id
     as their `executor`. Such a task may have no command; `data` is for its executor alone.
+    `volumes`: where it finds those that are among its resources.
     """
 
     task_id: TaskId
@@ -154,6 +156,7 @@ class TaskInfo:
     data: bytes | None = None
     preemptible: bool = False
     priority: int = 0
+    volumes: tuple[VolumeMount, ...] = ()
 
     @property
     def revocable(self) -> Revocable | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mesosctl.core.machine import Effect, Log, Now
-from mesosctl.core.master import draining, registry
+from mesosctl.core.master import draining, registry, volume_steps
 from mesosctl.core.master.frameworks import recover_framework
 from mesosctl.core.master.maintenance import finish_gone, gone_refusal
 from mesosctl.core.master.newest import is_late
@@ -18,8 +18,8 @@ from mesosctl.core.master.unreachable import left, returned
 from mesosctl.core.session import heartbeat_of
 from mesosctl.model.cluster import FrameworkInfo
 from mesosctl.model.ids import AgentId, FrameworkId
-from mesosctl.model.reservations import applied
 from mesosctl.model.tasks import TERMINAL, Reason, StatusUpdate, TaskState
+from mesosctl.model.volumes import total_of
 from mesosctl.protocol.messages.agent import (
     Ack,
     Acknowledge,
@@ -65,8 +65,9 @@ def on_register(state: MasterState, peer: str, message: RegisterAgent, now: Now)
     if entry != known:
         state.registry[agent_id] = entry
         effects += [registry.put(agent_id, entry), *forget_surplus(state)]
-    own = message.agent.total
-    total = applied(own, entry.reserved, held_by(message.tasks)) if entry.reserved else own
+    effects += volume_steps.reconcile(state, agent_id, message.volumes)
+    entry, own = state.registry[agent_id], message.agent.total
+    total = total_of(own, entry.reserved, entry.volumes, held_by(message.tasks))
     info = replace(message.agent, agent_id=agent_id, total=total)
     if agent is None:
         agent = state.agents[agent_id] = AgentRecord(info, key, own)
@@ -85,6 +86,7 @@ def on_register(state: MasterState, peer: str, message: RegisterAgent, now: Now)
     heartbeat_s = heartbeat_of(known_agents)
     state.sessions.slow_down(peer, heartbeat_s)
     effects += state.send(peer, AgentRegistered(agent_id, heartbeat_s, known_agents))
+    effects += volume_steps.order_again(state, agent_id)
     effects += _take_over(state, agent, message, now)
     effects += returned(state, agent)
     if state.mode(agent_id) is not Mode.IN_USE:
@@ -213,8 +215,9 @@ def on_agent_away(state: MasterState, agent_id: AgentId, since: float, now: Now)
     agent.peer = ""
     state.show_agent(agent_id)
     left(state, agent, since)
+    volumes_told = volume_steps.agent_away(state, agent_id)
     unanswered = [key for key, asked in state.admissions.items() if asked[2] == agent_id]
-    effects: list[Effect] = []
+    effects: list[Effect] = volumes_told
     for key in unanswered:
         framework_id, request, _ = state.admissions.pop(key)
         framework = state.frameworks.get(framework_id)

@@ -18,6 +18,7 @@ from mesosctl.model.cluster import Offer
 from mesosctl.model.ids import is_ident
 from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import Reason, StatusUpdate, TaskInfo, TaskState
+from mesosctl.model.volumes import mounts_problem
 from mesosctl.protocol.messages.agent import LaunchTasks, StatusUpdates
 from mesosctl.protocol.messages.framework import Accept, Decline
 
@@ -172,6 +173,10 @@ def _problem(
         return Reason.TASK_INVALID, "a task needs a command"
     if task.executor or task.is_executor:
         problem = _executor_problem(task)
+        if problem:
+            return Reason.TASK_INVALID, problem
+    if task.volumes or not task.resources.is_plain():
+        problem = mounts_problem(task.volumes, task.resources)
         if problem:
             return Reason.TASK_INVALID, problem
     principal = framework.principal

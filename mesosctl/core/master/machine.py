@@ -40,6 +40,8 @@ from mesosctl.core.master import (
     reserving,
     roles,
     unreachable,
+    volume_steps,
+    volumes,
 )
 from mesosctl.core.master import registry as registries
 from mesosctl.core.master.state import MasterState, RoleSettings
@@ -52,6 +54,7 @@ from mesosctl.protocol.messages import explain, query
 from mesosctl.protocol.messages import framework as framework_messages
 from mesosctl.protocol.messages import maintenance as maintenance_messages
 from mesosctl.protocol.messages import roles as role_messages
+from mesosctl.protocol.messages import volumes as volume_messages
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.session import Bye, Refusal
 
@@ -66,6 +69,7 @@ DISPATCH: dict[type[Message], tuple[str, Handler]] = {
     agent_messages.RegisterAgent: ("may-agent", agents.on_register),
     agent_messages.StatusUpdates: ("agent", agents.on_updates),
     agent_messages.KeyAdmitted: ("agent", agents.on_key_admitted),
+    volume_messages.VolumesDone: ("agent", volume_steps.on_done),
     framework_messages.Subscribe: ("any", frameworks.on_subscribe),
     framework_messages.Accept: ("framework", launching.on_accept),
     framework_messages.Decline: ("framework", launching.on_decline),
@@ -93,6 +97,9 @@ DISPATCH: dict[type[Message], tuple[str, Handler]] = {
     maintenance_messages.DeclareGone: ("operator", maintenance.on_gone),
     maintenance_messages.Reserve: ("operator", reserving.on_reserve),
     maintenance_messages.Unreserve: ("operator", reserving.on_unreserve),
+    volume_messages.CreateVolume: ("operator", volumes.on_create),
+    volume_messages.DestroyVolume: ("operator", volumes.on_destroy),
+    volume_messages.ListVolumes: ("any", volumes.on_list),
     role_messages.SetRoles: ("operator", roles.on_set_roles),
     role_messages.SetQuotas: ("operator", quotas.on_set_quotas),
 }

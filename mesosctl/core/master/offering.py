@@ -15,6 +15,7 @@ from mesosctl.limits import REFUSE_MAX_S, REFUSE_S, SILENT_FILTER_MAX_S
 from mesosctl.model.cluster import Offer
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId
 from mesosctl.model.resources import Resources
+from mesosctl.model.volumes import Volume, keys_of
 from mesosctl.protocol.messages.framework import Offers, Rescind
 
 
@@ -51,6 +52,7 @@ def make_offers(state: MasterState, now: Now) -> list[Effect]:
             grant.role,
             grant.resources,
             agent.info.attributes,
+            _volumes_in(state, agent_id, grant.resources),
         )
         state.allocator.charge(framework_id, agent_id, grant.resources)
         state.offers[offer.offer_id] = OutstandingOffer(offer, now.mono)
@@ -64,6 +66,15 @@ def make_offers(state: MasterState, now: Now) -> list[Effect]:
     for framework_id, offers in made.items():
         effects += state.send(state.frameworks[framework_id].peer, Offers(tuple(offers)))
     return effects
+
+
+def _volumes_in(state: MasterState, agent_id: AgentId, resources: Resources) -> tuple[Volume, ...]:
+    """More of the volumes that are among these resources."""
+    entry = state.registry.get(agent_id)
+    if entry is None or not entry.volumes:
+        return ()
+    offered = keys_of(resources)
+    return tuple([one.volume for one in entry.volumes if one.volume.key in offered])
 
 
 def expire_filters(state: MasterState, now: Now) -> None:

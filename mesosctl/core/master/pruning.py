@@ -29,6 +29,7 @@ def forget_surplus(state: MasterState) -> list[Effect]:
         for agent_id, entry in state.registry.items()
         if entry.mode is Mode.IN_USE
         and not entry.reserved
+        and not entry.volumes
         and agent_id not in state.agents
         and agent_id not in state.absent
     )

@@ -21,6 +21,7 @@ from mesosctl.errors import PeerError, StorageFailed
 from mesosctl.model.ids import AgentId
 from mesosctl.model.records import dataclass
 from mesosctl.model.reservations import Reservation
+from mesosctl.model.volumes import VolumeEntry
 from mesosctl.protocol.schema import from_plain, to_plain
 
 AGENTS, ROLES = "agents", "roles"
@@ -42,7 +43,8 @@ class AgentEntry:
     """One agent. `since` is wall time; `request` is the request that set the mode.
 
     `deadline_s`: how long a drain gave its tasks, `deadline`: until when, in wall time. `reserved`
-    is what operators and frameworks keep of it for roles, by the request `reserved_by` at last.
+    is what operators and frameworks keep of it for roles, by the request `reserved_by` at last;
+    `volumes` are made of that, and `volumes_by` is the last request for one that is carried out.
     """
 
     key: str
@@ -55,6 +57,8 @@ class AgentEntry:
     deadline: float | None = None
     reserved: tuple[Reservation, ...] = ()
     reserved_by: str = ""
+    volumes: tuple[VolumeEntry, ...] = ()
+    volumes_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

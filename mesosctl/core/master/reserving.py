@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from mesosctl.core.machine import Effect, Log, Now
-from mesosctl.core.master import registry, roles
+from mesosctl.core.master import registry, roles, volumes
 from mesosctl.core.master.maintenance import agent_view, resolve
 from mesosctl.core.master.offering import rescind
 from mesosctl.core.master.registry import AgentEntry, Mode
@@ -26,7 +26,6 @@ from mesosctl.model.ids import AgentId, is_role
 from mesosctl.model.records import dataclass
 from mesosctl.model.reservations import (
     Reservation,
-    applied,
     problem_of,
     renamed,
     reserved,
@@ -35,12 +34,14 @@ from mesosctl.model.reservations import (
 from mesosctl.model.resources import EMPTY, Resources
 from mesosctl.model.tasks import TERMINAL, TaskReport
 from mesosctl.model.values import is_within, role_of, top_of
+from mesosctl.model.volumes import DISK, VOLUMES, total_of
 from mesosctl.protocol.messages.framework import Operation, OperationResult, OperationsAnswered
 from mesosctl.protocol.messages.maintenance import Reserve, Unreserve
 from mesosctl.protocol.messages.query import Agents
 from mesosctl.protocol.messages.session import Refusal
 
 RESERVE, UNRESERVE = "reserve", "unreserve"
+_KINDS = f"{RESERVE}, {UNRESERVE}, {volumes.CREATE} and {volumes.DESTROY}"
 
 
 # --- operators ------------------------------------------------------------------------------------
@@ -92,7 +93,15 @@ def _check_free(state: MasterState, plan: Plan) -> None:
     if not free.contains(plan.taken):
         name = agent.info.name
         text = f"of {name} {free} is held by no task, and {plan.taken} is asked for"
-        raise PeerError("conflict", text)
+        raise PeerError("conflict", text + _in_volumes(state, plan))
+
+
+def _in_volumes(state: MasterState, plan: Plan) -> str:
+    """What volumes have to do with it that so little is free."""
+    roles_of = {role_of(key) for key, _ in plan.taken.items() if key.startswith(f"{DISK}(")}
+    mine = [one.volume for one in state.registry[plan.agent_id].volumes]
+    disk = Resources.sum_scalars(one.disk for one in mine if one.role in roles_of)
+    return f"; {disk} is in volumes (mesosctl volume list)" if disk else ""
 
 
 def _make_room(state: MasterState, plan: Plan) -> list[Effect]:
@@ -121,6 +130,10 @@ def operate(
     results = []
     for one in operations:
         try:
+            if one.kind in (volumes.CREATE, volumes.DESTROY):
+                offered, begun = volumes.operate(state, framework, offer, one, offered)
+                effects += begun
+                continue
             plan = _framework_plan(state, framework, offer, one, offered)
         except PeerError as error:
             results.append(OperationResult(one.operation_id, str(error)[:500]))
@@ -185,6 +198,8 @@ def _plan(
         raise PeerError("invalid", text if role == "*" else no_role)
     if kind == RESERVE:
         problem = problem_of(role, resources)
+        if VOLUMES in resources.names():
+            problem = "volumes are not reserved but made, of disk that is"
         taken, made = resources, renamed(resources, role)
         kept = reserved(entry.reserved, role, resources)
     elif kind == UNRESERVE:
@@ -193,12 +208,13 @@ def _plan(
         problem = "" if back and resources else _not_reserved(entry, role, resources)
         kept, made = back or ((), EMPTY)
     else:
-        problem = f"{kind[:40]!r} is no operation: there are {RESERVE} and {UNRESERVE}"
+        problem = f"{kind[:40]!r} is no operation: there are {_KINDS}"
     if problem:
         raise PeerError("invalid", problem)
     if len(kept) > RESERVATIONS_MAX:
         raise PeerError("conflict", f"{entry.name} has {RESERVATIONS_MAX} reservations already")
-    return Plan(agent_id, taken, made, kept, applied(agent.own, kept, held_on(agent)))
+    total = total_of(agent.own, kept, entry.volumes, held_on(agent))
+    return Plan(agent_id, taken, made, kept, total)
 
 
 def _check_total(state: MasterState, plan: Plan) -> None:

@@ -142,6 +142,13 @@ def consumption(state: MasterState, top: str) -> dict[str, int]:
         if not total.is_plain():
             keys = [k for k, _ in total.items() if is_within(role_of(k), top)]
             bags.append(total.only(keys))
+    bags += [
+        one.volume.disk
+        for agent_id in state.agents
+        if state.mode(agent_id) is not registry.Mode.GONE
+        for one in state.registry[agent_id].volumes
+        if is_within(one.volume.role, top)
+    ]
     return dict(Resources.sum_scalars(bags).quantities())
 
 

@@ -21,6 +21,7 @@ from mesosctl.core.master.clearing import Clearings
 from mesosctl.core.master.gathering import Gatherings
 from mesosctl.core.master.registry import AgentEntry, Mode, RoleEntry
 from mesosctl.core.master.removals import Removals
+from mesosctl.core.master.waiters import VolumeKey, Waiter
 from mesosctl.core.master.wheres import Wheres
 from mesosctl.core.session import ServerSessions
 from mesosctl.errors import require
@@ -211,6 +212,8 @@ class MasterState:
     drain_at: dict[AgentId, float] = field(default_factory=dict)
     inverse: dict[OfferId, InverseRecord] = field(default_factory=dict)
     inverse_made: int = 0
+    # Volumes that an agent is to make or to remove, and who is told when it has.
+    volume_waits: dict[tuple[AgentId, VolumeKey], Waiter] = field(default_factory=dict)
     # Until when roles with a limit get nothing: agents are to come that may run tasks of theirs.
     limits_wait_until: float | None = None
     allocation_wanted: bool = False

@@ -28,6 +28,7 @@ def __getattr__(name: str) -> dict[str, type[Message]]:
         roles,
         session,
         streams,
+        volumes,
     )
 
     return base.KINDS

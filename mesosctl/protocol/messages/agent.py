@@ -8,6 +8,7 @@ from mesosctl.model.cluster import AgentInfo, FrameworkInfo
 from mesosctl.model.ids import AgentId, ExecutorId, FrameworkId, TaskId
 from mesosctl.model.records import dataclass
 from mesosctl.model.tasks import Command, Reason, StatusUpdate, TaskInfo, TaskReport, TaskState
+from mesosctl.model.volumes import Volume
 from mesosctl.protocol.messages.base import Message, message
 
 
@@ -19,6 +20,7 @@ class RegisterAgent(Message):
 
     `tasks` are all that it has and has not forgotten, `frameworks` those they belong to. `life`
     counts its starts, `opening` its sessions in this life: what is older than the latest is void.
+    `volumes` are those whose data are on its disk.
     """
 
     agent: AgentInfo
@@ -26,6 +28,7 @@ class RegisterAgent(Message):
     frameworks: tuple[FrameworkInfo, ...] = ()
     life: int = 0
     opening: int = 0
+    volumes: tuple[Volume, ...] = ()
 
 
 @message("status-updates")

@@ -34,16 +34,18 @@ class Subscribe(Message):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """Something to be done with offered resources. `kind`: reserve or unreserve.
+    """Something to be done with offered resources. `kind`: reserve, unreserve, create or destroy.
 
     To reserve: `resources` under the keys where they are, for `role`. To unreserve: plain names, of
-    what is reserved to `role`.
+    what is reserved to `role`. To create the volume `volume_id`: `disk` alone, of what is reserved
+    to `role`; it is offered when its agent has made it. To destroy that: no resources.
     """
 
     operation_id: str
     kind: str
     role: str
     resources: Resources
+    volume_id: str = ""
 
 
 @message("accept")
@@ -173,7 +175,11 @@ class OperationResult:
 @message("operations-answered")
 @dataclass(frozen=True, slots=True)
 class OperationsAnswered(Message):
-    """Answer to the operations of an Accept, each of them once."""
+    """Answer to the operations of an Accept, each of them once.
+
+    Those with volumes are answered when the agent has done them, and not in the order of others. A
+    framework that was away meanwhile is not told: it is offered the volume, or is not.
+    """
 
     results: tuple[OperationResult, ...]
 

@@ -18,6 +18,7 @@ from mesosctl.model.cluster import AgentInfo, FrameworkInfo, Principal
 from mesosctl.model.ids import AgentId, FrameworkId, TaskId
 from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import Command, StatusUpdate, TaskInfo, TaskReport, TaskState
+from mesosctl.model.volumes import Volume
 from mesosctl.protocol.codec import decode, encode, pack, unpack
 from mesosctl.protocol.messages.agent import (
     Acknowledge,
@@ -43,12 +44,14 @@ class FakeAgent:
         self.frameworks: dict[FrameworkId, FrameworkInfo] = {}
         self.told: list[Message] = []
         self.life = 1
+        self.volumes: list[Volume] = []
         self.updates = itertools.count(1)
         self.session = ClientSession("master", self.hello, lambda now: [], cluster.new_id)
 
     def hello(self) -> Message:
         lists = tuple(self.tasks.values()), tuple(self.frameworks.values())
-        return RegisterAgent(self.info, *lists, self.life, self.session.openings)
+        counts = self.life, self.session.openings
+        return RegisterAgent(self.info, *lists, *counts, tuple(self.volumes))
 
     def receive(self, event: Received, now: Now) -> list[Effect]:
         message, effects = self.session.receive(event.envelope, now)
