@@ -28,6 +28,7 @@ from mesosctl.runtime.loop import Loop
 from mesosctl.runtime.probe import start_ticks
 from mesosctl.runtime.scarcity import find_user
 from mesosctl.runtime.streams import read_file
+from mesosctl.runtime.volumes import NoVolume, VolumeDeeds
 
 ACCOUNT_KEPT_S = 60.0
 # Passed on to executors; everything else of our environment stays with us.
@@ -46,11 +47,12 @@ class _NoSandbox(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where things are: `sandboxes` and `log` below the work directory, the executors' `socket`."""
+    """Where things are below the work directory, and the executors' `socket`."""
 
     sandboxes: Path
     log: Path
     socket: Path
+    volumes: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class AgentDeeds:
         self._accounts: dict[str, tuple[float, tuple[int, int]]] = {}
         self._sandboxes = os.open(places.sandboxes, _DIRECTORY)
         self._janitor = Janitor(loop, places.sandboxes, places.log)
+        self._volumes = VolumeDeeds(loop, places.volumes, self._janitor.begin)
         loop.on_effect(deeds.OpenContainers, self._open_containers)
         loop.on_effect(deeds.StartExecutor, self._start)
         loop.on_effect(deeds.WatchExecutor, self._watch)
@@ -109,6 +112,7 @@ class AgentDeeds:
             os.close(descriptor)
         self._watched.clear()
         self._janitor.close()
+        self._volumes.close()
         os.close(self._sandboxes)
         if self._isolation is not None:
             self._isolation.close_root(remove=remove)
@@ -210,7 +214,9 @@ class AgentDeeds:
     def _make_sandbox(self, effect: deeds.MakeSandbox) -> None:
         try:
             uid, gid = self._account(effect.user)
-            self._directory(effect.container, uid, gid, effect.fresh)
+            self._directory(effect, uid, gid)
+        except NoVolume as error:
+            self._loop.post(deeds.SandboxFailed(effect.container, "failed", str(error)))
         except _NoSandbox as error:
             self._loop.post(deeds.SandboxFailed(effect.container, error.kind, str(error)))
         except OSError as error:
@@ -243,8 +249,8 @@ class AgentDeeds:
             raise _NoSandbox("permission", text)
         return uid, gid
 
-    def _directory(self, container: str, uid: int, gid: int, fresh: bool) -> None:
-        framework, _, task = container.partition("/")
+    def _directory(self, effect: deeds.MakeSandbox, uid: int, gid: int) -> None:
+        framework, _, task = effect.container.partition("/")
         try:
             parent = os.open(framework, _DIRECTORY, dir_fd=self._sandboxes)
         except FileNotFoundError:
@@ -258,7 +264,7 @@ class AgentDeeds:
             try:
                 os.mkdir(task, 0o700, dir_fd=parent)
             except FileExistsError:
-                if fresh:
+                if effect.fresh:
                     text = f"task id {task} was used on this agent before"
                     raise _NoSandbox("used", text) from None
             sandbox = os.open(task, _DIRECTORY, dir_fd=parent)
@@ -268,6 +274,8 @@ class AgentDeeds:
                     os.fchown(sandbox, uid, gid)
                 if stat.S_IMODE(found.st_mode) != 0o700:
                     os.fchmod(sandbox, 0o700)
+                if effect.volumes:
+                    self._volumes.lend(sandbox, effect.volumes, uid, gid)
             finally:
                 os.close(sandbox)
         finally:

@@ -30,7 +30,7 @@ from mesosctl.model.ids import AgentId, is_ident
 from mesosctl.model.masters import is_zk, split_masters
 from mesosctl.model.records import dataclass
 from mesosctl.plugins.isolators import open_isolation
-from mesosctl.runtime import collector, notify, probe
+from mesosctl.runtime import collector, notify, probe, volumes
 from mesosctl.runtime.agent_deeds import AgentDeeds, Executing, Places
 from mesosctl.runtime.endpoints import parse_address
 from mesosctl.runtime.ids import new_id
@@ -46,6 +46,7 @@ from mesosctl.storage.store import SqliteStore
 DOMAIN = "agent-data"
 # Below the work directory: what the isolators of the agent and of its executors share.
 STATE_NAME = "isolators"
+VOLUMES_NAME = "volumes"
 MASTER_PORT = 5050
 _HINT = "give the old options, or end what is left of it with --recover cleanup"
 _EVERYWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 - recognised, not bound
@@ -216,6 +217,8 @@ def _run(settings: AgentSettings, work_dir: Path, store: SqliteStore, log: Logge
     key = _key_file(settings)
     master = _master_address(settings, key)
     records = AgentRecords.load({table: store.load(table) for table in TABLES})
+    lost = volumes.missing(work_dir / VOLUMES_NAME, records.volumes)
+    records = replace(records, lost=lost)
     info = _describe(settings, work_dir)
     origin = Origin("" if is_zk(master) else key.server_key, settings.cgroup_root)
     cleanup = settings.recover == "cleanup"
@@ -262,6 +265,7 @@ def _run(settings: AgentSettings, work_dir: Path, store: SqliteStore, log: Logge
             work_dir / "sandboxes",
             work_dir / "executors.log",
             _socket(work_dir),
+            work_dir / VOLUMES_NAME,
         )
         executing = Executing(
             names,

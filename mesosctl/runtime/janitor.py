@@ -26,7 +26,7 @@ from mesosctl.runtime.removal import GRAVE, SLICE_S, Grave
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 JOIN_S = 1.0
-_Job = Callable[[], Event]
+Job = Callable[[], Event]
 
 
 class Janitor:
@@ -40,13 +40,13 @@ class Janitor:
         self._log = log
         self._fd = os.open(sandboxes, _DIRECTORY)
         self._stopped = threading.Event()
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         # The grave is made when it is first needed.
         self._grave: Grave | None = None
         loop.on_effect(deeds.MarkEnded, self._mark)
-        loop.on_effect(deeds.MeasureDisk, lambda effect: self._begin(self._measure))
-        loop.on_effect(deeds.ListSandboxes, lambda effect: self._begin(lambda: self._list(effect)))
+        loop.on_effect(deeds.MeasureDisk, lambda effect: self.begin(self._measure))
+        loop.on_effect(deeds.ListSandboxes, lambda effect: self.begin(lambda: self._list(effect)))
         loop.on_effect(deeds.RemoveSandboxes, self._remove)
 
     def close(self) -> None:
@@ -62,7 +62,8 @@ class Janitor:
             self._grave.close()
         os.close(self._fd)
 
-    def _begin(self, job: _Job) -> None:
+    def begin(self, job: Job) -> None:
+        """Have something done by the thread, after all that was begun before."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="janitor", daemon=True)
             self._thread.start()
@@ -101,7 +102,7 @@ class Janitor:
             except OSError:
                 # A task has come meanwhile, or it is tried again with the next list.
                 continue
-        self._begin(lambda: self._bury(taken, stuck))
+        self.begin(lambda: self._bury(taken, stuck))
 
     # --- in the thread ----------------------------------------------------------------------------
     def _bury(self, taken: dict[str, str], stuck: list[tuple[str, str]]) -> Event:

@@ -21,6 +21,7 @@ from mesosctl.isolation.detect import detect as detect_cgroups
 from mesosctl.model.ids import is_ident
 from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources, mentioned
+from mesosctl.model.volumes import VOLUMES
 
 GIB = 1024**3
 MIB = 1024**2
@@ -104,6 +105,8 @@ def total_resources(named: str, reserve: str, host: Host) -> Resources:
     """
     resources = Resources.parse(named) if named else Resources()
     known = mentioned(named) if named else ()
+    if VOLUMES in known:
+        raise UsageError("--resources names volumes", "make them with `mesosctl volume create`")
     found: dict[str, Resources] = {
         "cpus": Resources.of(cpus_milli=host.cpus_milli),
         "mem": Resources.of(mem_bytes=_less(host.mem_bytes, GIB, 2 * GIB)),

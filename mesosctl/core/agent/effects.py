@@ -3,8 +3,8 @@
 Rules: a container is named `<framework>/<task>`, and its sandbox is found under the same name.
 Every MakeSandbox is answered by exactly one of SandboxMade and SandboxFailed, every ReadFile by one
 FileRead, MeasureDisk, ListSandboxes and RemoveSandboxes by one of DiskMeasured, SandboxesListed and
-SandboxesRemoved, every KillContainers by ContainersGone and ContainersBusy about each of its
-containers.
+SandboxesRemoved, MakeVolume and RemoveVolume by one of VolumeMade and VolumeRemoved, every
+KillContainers by ContainersGone and ContainersBusy about each of its containers.
 An executor that was started or is watched ends in exactly one ExecutorExited.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 from mesosctl.core.machine import Effect, Event
 from mesosctl.model.ids import AgentId, ExecutorId
 from mesosctl.model.records import dataclass
+from mesosctl.model.volumes import Volume, VolumePlace
 
 
 # --- effects --------------------------------------------------------------------------------------
@@ -54,12 +55,35 @@ class KillExecutor(Effect):
 class MakeSandbox(Effect):
     """Make the directory of a task, owned by its user ("" is the agent's own).
 
-    `fresh`: one that is there already shows that the task id was used before: a failure.
+    `fresh`: one that is there already shows that the task id was used before: a failure. Volumes
+    become the user's, and links in the sandbox lead to them.
     """
 
     container: str
     user: str
     fresh: bool
+    volumes: tuple[VolumePlace, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MakeVolume(Effect):
+    """Make the directory of a volume, empty: what lies there unknown is removed."""
+
+    volume: Volume
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveVolume(Effect):
+    """Take a volume away at once, then remove what is in it; one that is not there is removed."""
+
+    volume: Volume
+
+
+@dataclass(frozen=True, slots=True)
+class CloseVolumes(Effect):
+    """No task uses these: until one does again only the agent can enter them."""
+
+    volumes: tuple[Volume, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +205,22 @@ class SandboxFailed(Event):
     container: str
     kind: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeMade(Event):
+    """The volume's directory is on the disk; with a `problem` it is not."""
+
+    volume: Volume
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeRemoved(Event):
+    """Nothing of the volume is there any more; with a `problem` it is there as before."""
+
+    volume: Volume
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

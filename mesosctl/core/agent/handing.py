@@ -25,8 +25,10 @@ from mesosctl.limits import EXECUTOR_RECONNECT_S, EXECUTOR_REGISTER_S
 from mesosctl.model.cluster import AgentInfo
 from mesosctl.model.ids import ExecutorId, FrameworkId
 from mesosctl.model.tasks import Reason, TaskInfo, TaskState
+from mesosctl.model.volumes import places_of
 from mesosctl.protocol.messages.agent import (
     ExecutorLaunch,
+    KillTasks,
     LaunchTasks,
     RunTasks,
     ShutdownExecutor,
@@ -99,7 +101,8 @@ class Handing:
             state, reason = TaskState.ERROR, Reason.NOT_PERMITTED
             text = f"agent {agent.name} runs no tasks of root (--no-root-tasks)"
         else:
-            return [kept, MakeSandbox(task.container, info.command.user, True)]
+            places = places_of(info.resources, info.volumes)
+            return [kept, MakeSandbox(task.container, info.command.user, True, places)]
         return [kept, *self._tasks.end(task, state, reason, text, now)]
 
     def _receiver(self, framework: Framework) -> ExecutorId:
@@ -115,6 +118,14 @@ class Handing:
             return []
         state, reason = _FAILURES.get(event.kind, (TaskState.FAILED, Reason.LAUNCH_FAILED))
         return self._tasks.end(task, state, reason, event.text, now)
+
+    def kill_all(self, message: KillTasks, now: Now) -> list[Effect]:
+        """End or signal these tasks; those that are not here have ended."""
+        effects: list[Effect] = []
+        for kill in message.kills:
+            task = self._tasks.get(f"{message.framework_id}/{kill.task_id}")
+            effects += self.kill(task, kill, now) if task is not None else []
+        return effects
 
     def kill(self, task: Task, kill: TaskKill, now: Now) -> list[Effect]:
         """End a task, or signal it: at once, or as soon as its executor is here."""

@@ -30,6 +30,7 @@ from mesosctl.core.agent.streams import Streams
 from mesosctl.core.agent.task import Phase
 from mesosctl.core.agent.tasks import Tasks
 from mesosctl.core.agent.visitors import Visitors, refuse
+from mesosctl.core.agent.volumes import Volumes
 from mesosctl.core.machine import (
     Effect,
     Event,
@@ -52,6 +53,7 @@ from mesosctl.protocol.messages import agent as messages
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.session import Bye, Refusal
 from mesosctl.protocol.messages.streams import StdinTaken
+from mesosctl.protocol.messages.volumes import OrderVolumes
 
 MASTER = "master"
 EXECUTORS_PREFIX = "x:"
@@ -116,6 +118,7 @@ class AgentMachine:
         self._visitors = Visitors(self._data_sessions, self._streams)
         self._retention = Retention(self.tasks, self._streams.is_read, options.log_keep_s)
         self._streams.gone_text = self._retention.text
+        self._volumes = Volumes(self.tasks, self.session)
         self._begun = False
         # Whether the containers that exist were asked for, and told.
         self._swept = self._found = False
@@ -157,6 +160,8 @@ class AgentMachine:
                 return self._streams.file_read(event, now)
             case deeds.DiskMeasured() | deeds.SandboxesListed() | deeds.SandboxesRemoved():
                 return self._retention.take(event, now)
+            case deeds.VolumeMade() | deeds.VolumeRemoved():
+                return self._volumes.take(event)
             case deeds.ExecutorStarted():
                 return self.executors.started(event)
             case deeds.ExecutorExited():
@@ -190,7 +195,7 @@ class AgentMachine:
         over = not len(self.executors) and not self._reaper
         if self.is_closing and over and (self._found or not self.info.agent_id):
             if self._options.anew or (self._options.cleanup and self._identity.meta.gone):
-                effects += forget(self.tasks)
+                effects += forget(self.tasks) + self._volumes.forget()
             effects += self._stop(self._last_words[1], self._last_words[0])
         return effects
 
@@ -200,7 +205,7 @@ class AgentMachine:
         for container in ended:
             effects += self._stdin.task_ended(container)
             effects += self._streams.task_ended(container)
-        return effects + self._retention.ended(ended)
+        return effects + self._retention.ended(ended) + self._volumes.ended(ended)
 
     def deadline(self) -> float | None:
         """The earliest of all timers."""
@@ -223,10 +228,8 @@ class AgentMachine:
         """Recompute every redundant structure; raises InvariantBroken where one is wrong."""
         self.tasks.check()
         self.executors.check()
-        self._reaper.check()
-        self._stdin.check()
-        self._streams.check()
-        self._retention.check()
+        for part in (self._reaper, self._stdin, self._streams, self._retention):
+            part.check()
 
     # --- beginning and end ------------------------------------------------------------------------
     def _start(self, now: Now) -> list[Effect]:
@@ -238,6 +241,7 @@ class AgentMachine:
             effects += self._identity.remember(self.info, self.session)
         self.tasks.restore(records, now)
         effects += self.executors.restore(records, now, meta.boot_id == self.info.boot_id)
+        effects += self._volumes.restore(records)
         if records.tasks or records.executors:
             text = f"found {len(records.tasks)} tasks and {len(records.executors)} executors"
             effects.append(Log("info", f"{text} of an earlier run"))
@@ -288,7 +292,8 @@ class AgentMachine:
     def _hello(self) -> Message:
         frameworks = tuple([one.entry.info for one in self.tasks.frameworks.values()])
         life, opening = self._identity.life, self.session.openings
-        return messages.RegisterAgent(self.info, self.tasks.reports(), frameworks, life, opening)
+        tasks, volumes = self.tasks.reports(), self._volumes.here()
+        return messages.RegisterAgent(self.info, tasks, frameworks, life, opening, volumes)
 
     def _lost(self, now: Now) -> list[Effect]:
         return [Log("warning", "the master does not answer; tasks go on")]
@@ -309,16 +314,14 @@ class AgentMachine:
             case _ if not self.session.confirmed:
                 return effects
             case messages.LaunchTasks():
+                self._volumes.lent(message)
                 return effects + self._handing.launch(message, self.info, now)
-            case messages.KillTasks(framework_id=framework_id, kills=kills):
-                for kill in kills:
-                    task = self.tasks.get(f"{framework_id}/{kill.task_id}")
-                    effects += self._handing.kill(task, kill, now) if task is not None else []
-                return effects
+            case messages.KillTasks():
+                return effects + self._handing.kill_all(message, now)
+            case OrderVolumes():
+                return effects + self._volumes.order(message)
             case messages.Acknowledge(acks=acks):
-                for ack in acks:
-                    effects += self.tasks.acknowledge(ack)
-                return effects
+                return sum(map(self.tasks.acknowledge, acks), effects)
             case messages.ShutdownFramework(framework_id=framework_id):
                 framework = self.tasks.frameworks.get(framework_id)
                 return effects + (self._handing.shut_down(framework, now) if framework else [])

@@ -5,6 +5,7 @@
     tasks       <framework>/<task>      the TaskInfo and which executor may have been told of it
     progress    <framework>/<task>      the latest state and the updates nobody acknowledged
     executors   <executor>              its process and whose it is
+    volumes     <role>:<id>             a persistent volume that was made; its data are elsewhere
 
 Rules: a task is written before anybody is told to run it, its executor's name before that executor
 is told; an update before it is acknowledged or passed on. Text of a task is written once, its
@@ -24,11 +25,12 @@ from mesosctl.model.ids import AgentId, ExecutorId, FrameworkId
 from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import StatusUpdate, TaskInfo, TaskState
+from mesosctl.model.volumes import Volume
 from mesosctl.protocol.schema import from_plain, to_plain
 
 META, FRAMEWORKS, TASKS = "meta", "frameworks", "tasks"
-PROGRESS, EXECUTORS = "progress", "executors"
-TABLES = (META, FRAMEWORKS, TASKS, PROGRESS, EXECUTORS)
+PROGRESS, EXECUTORS, VOLUMES = "progress", "executors", "volumes"
+TABLES = (META, FRAMEWORKS, TASKS, PROGRESS, EXECUTORS, VOLUMES)
 FORM = 1
 NOBODY = ExecutorId("")
 _NO_AGENT = AgentId("")
@@ -132,6 +134,9 @@ class AgentRecords:
     tasks: tuple[TaskEntry, ...] = ()
     progress: dict[str, ProgressEntry] = field(default_factory=dict)
     executors: tuple[ExecutorEntry, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    # Volumes of these whose data are not there, as far as the process has looked.
+    lost: tuple[Volume, ...] = ()
 
     @classmethod
     def load(cls, tables: Mapping[str, _Table]) -> AgentRecords:
@@ -149,6 +154,7 @@ class AgentRecords:
                     for key, row in tables.get(PROGRESS, {}).items()
                 },
                 tuple([from_plain(ExecutorEntry, dict(row)) for row in _rows(tables, EXECUTORS)]),
+                tuple([from_plain(Volume, dict(row)) for row in _rows(tables, VOLUMES)]),
             )
         except ValueError as error:
             raise StorageFailed(

@@ -25,6 +25,7 @@ from mesosctl.model.cluster import AgentInfo
 from mesosctl.model.reservations import renamed
 from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import TERMINAL
+from mesosctl.model.volumes import without_volumes
 
 
 def live_tasks(records: AgentRecords) -> list[TaskEntry]:
@@ -63,7 +64,7 @@ def misfit(records: AgentRecords, info: AgentInfo, origin: Origin) -> str:
         }.values()
     )
     # Roles aside: which part of the host is reserved to whom is for the master to know.
-    if not renamed(info.total, "").contains(renamed(held, "")):
+    if not renamed(info.total, "").contains(renamed(without_volumes(held), "")):
         changes.append(f"its tasks hold {held}, of {info.total} from now on")
     for name in sorted(meta.attributes):
         now = info.attributes.get(name)

@@ -43,6 +43,7 @@ from mesosctl.model.tasks import (
     TaskReport,
     TaskState,
 )
+from mesosctl.model.volumes import places_of
 from mesosctl.protocol.messages.agent import Ack, StatusUpdates
 
 UPDATES_PER_MESSAGE = 200
@@ -196,7 +197,9 @@ class Tasks:
             self._wait(task)
             return effects
         task.phase = Phase.MAKING
-        return [*effects, MakeSandbox(task.container, task.entry.info.command.user, False)]
+        info = task.entry.info
+        places = places_of(info.resources, info.volumes)
+        return [*effects, MakeSandbox(task.container, info.command.user, False, places)]
 
     def _leave(self, task: Task, phase: Phase) -> None:
         task.phase = phase
