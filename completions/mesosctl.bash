@@ -57,6 +57,10 @@ _mesosctl()
             "quota unset") path=quota-unset ;;
             " reserve") path=reserve ;;
             " unreserve") path=unreserve ;;
+            " volume") path=volume ;;
+            "volume create") path=volume-create ;;
+            "volume destroy") path=volume-destroy ;;
+            "volume list") path=volume-list ;;
             " config") path=config ;;
             "config show") path=config-show ;;
             "config path") path=config-path ;;
@@ -153,6 +157,7 @@ _mesosctl_kind()
         submit\ --disk) kind="any" ;;
         submit\ --gpus) kind="any" ;;
         submit\ --resources) kind="any" ;;
+        submit\ --volume) kind="any" ;;
         submit\ --ulimit) kind="any" ;;
         submit\ --private) kind="tmp pids" ;;
         submit\ --constraint) kind="any" ;;
@@ -177,6 +182,7 @@ _mesosctl_kind()
         run\ --disk) kind="any" ;;
         run\ --gpus) kind="any" ;;
         run\ --resources) kind="any" ;;
+        run\ --volume) kind="any" ;;
         run\ --ulimit) kind="any" ;;
         run\ --private) kind="tmp pids" ;;
         run\ --constraint) kind="any" ;;
@@ -232,6 +238,10 @@ _mesosctl_kind()
         quota-set\ --guarantee) kind="any" ;;
         reserve\ -R|reserve\ --role) kind="any" ;;
         unreserve\ -R|unreserve\ --role) kind="any" ;;
+        volume-create\ -R|volume-create\ --role) kind="any" ;;
+        volume-destroy\ -R|volume-destroy\ --role) kind="any" ;;
+        volume-list\ -o|volume-list\ --output) kind="table wide json jsonl csv name" ;;
+        volume-list\ --fields) kind="any" ;;
         config-contexts\ -o|config-contexts\ --output) kind="table wide json jsonl csv name" ;;
         config-contexts\ --fields) kind="any" ;;
         keygen\ --kind) kind="agent framework client operator" ;;
@@ -260,8 +270,8 @@ _mesosctl_options()
         agent) echo "--name --resources --reserve --attributes --isolation --listen --advertise --no-root-tasks --cgroup-root --work-dir --recover --log-keep --log-max --check --ends-tasks --parent" ;;
         framework) echo "--name -R --role --work-dir --listen --advertise --failover-timeout --filter --log-keep" ;;
         local) echo "--agents --cpus --mem --isolation --keep" ;;
-        submit) echo "-a --array --each-line --max-running -p --priority -i --stdin -n -J --name -c --cpus -m --mem -t --time --disk --gpus --resources --whole-cores --ulimit --private --constraint --on --not-on --grace --lost-after -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --log-max --wrap --once --restartable --preemptible --spread -W --wait --progress --kill-on-exit --parsable --json --dry-run" ;;
-        run) echo "-i --stdin -n -J --name -c --cpus -m --mem -t --time --disk --gpus --resources --whole-cores --ulimit --private --constraint --on --not-on --grace --lost-after -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --log-max --wrap" ;;
+        submit) echo "-a --array --each-line --max-running -p --priority -i --stdin -n -J --name -c --cpus -m --mem -t --time --disk --gpus --resources --volume --whole-cores --ulimit --private --constraint --on --not-on --grace --lost-after -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --log-max --wrap --once --restartable --preemptible --spread -W --wait --progress --kill-on-exit --parsable --json --dry-run" ;;
+        run) echo "-i --stdin -n -J --name -c --cpus -m --mem -t --time --disk --gpus --resources --volume --whole-cores --ulimit --private --constraint --on --not-on --grace --lost-after -R --role -u --user -E --env --env-base -D --chdir --sandbox -o --stdout -e --stderr --append --log-max --wrap" ;;
         jobs) echo "-a --all -A --everyone -s --state -n --name -o --output --json --fields" ;;
         tasks) echo "-A --everyone -s --state -o --output --json --fields" ;;
         status) echo "-w --watch --tasks -o --output --json --fields" ;;
@@ -283,6 +293,9 @@ _mesosctl_options()
         quota-unset) echo "--json" ;;
         reserve) echo "-R --role --json" ;;
         unreserve) echo "-R --role --json" ;;
+        volume-create) echo "-R --role --json" ;;
+        volume-destroy) echo "-R --role --json" ;;
+        volume-list) echo "-o --output --json --fields" ;;
         config-show) echo "--sources --json" ;;
         config-contexts) echo "-o --output --json --fields" ;;
         keygen) echo "--kind --users --roles --dir --work-dir" ;;
@@ -296,7 +309,7 @@ _mesosctl_options()
 _mesosctl_words()
 {
     case $1 in
-        "") echo "master agent framework local submit run jobs tasks status explain logs wait kill agents drain undrain deactivate gone frameworks offers roles role quota reserve unreserve config keygen simulate completion help version" ;;
+        "") echo "master agent framework local submit run jobs tasks status explain logs wait kill agents drain undrain deactivate gone frameworks offers roles role quota reserve unreserve volume config keygen simulate completion help version" ;;
         master) echo "any" ;;
         agent) echo "any" ;;
         framework) echo "any" ;;
@@ -326,6 +339,10 @@ _mesosctl_words()
         quota-unset) echo "any" ;;
         reserve) echo "any" ;;
         unreserve) echo "any" ;;
+        volume) echo "create destroy list" ;;
+        volume-create) echo "any" ;;
+        volume-destroy) echo "any" ;;
+        volume-list) echo "any" ;;
         config) echo "show path get set use contexts check" ;;
         config-show) echo "any" ;;
         config-path) echo "any" ;;
@@ -337,7 +354,7 @@ _mesosctl_words()
         keygen) echo "any" ;;
         simulate) echo "FILE" ;;
         completion) echo "bash zsh fish" ;;
-        help) echo "master agent framework local submit run jobs tasks status explain logs wait kill agents drain undrain deactivate gone frameworks offers roles role quota reserve unreserve config keygen simulate completion help version values reasons states exit-codes environment files" ;;
+        help) echo "master agent framework local submit run jobs tasks status explain logs wait kill agents drain undrain deactivate gone frameworks offers roles role quota reserve unreserve volume config keygen simulate completion help version values reasons states exit-codes environment files" ;;
         version) echo "any" ;;
     esac
 }

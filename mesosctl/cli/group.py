@@ -61,6 +61,7 @@ COMMANDS: dict[str, Entry] = {
     "quota": Entry("Show and set limits and guarantees of roles.", "cluster"),
     "reserve": Entry("Keep resources of agents for a role.", "cluster"),
     "unreserve": Entry("Give back what is reserved to a role.", "cluster"),
+    "volume": Entry("Keep data of a role on an agent, beyond its tasks.", "cluster"),
     "config": Entry("Show and change the configuration.", "tools"),
     "keygen": Entry("Make a key file for an agent, framework, user or operator.", "tools"),
     "simulate": Entry("Run a scenario in virtual time: what would happen if.", "tools"),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mesosctl.cli.environ import BASES
-from mesosctl.cli.jobvalues import AGENT, MORE, PATH, ROLE, ULIMIT, USER, WHERE
+from mesosctl.cli.jobvalues import AGENT, MORE, PATH, ROLE, ULIMIT, USER, VOLUME, WHERE
 from mesosctl.cli.params import (
     CPUS,
     DURATION,
@@ -32,6 +32,7 @@ from mesosctl.model.records import dataclass
 
 if TYPE_CHECKING:
     from mesosctl.model.resources import Resources
+    from mesosctl.model.volumes import VolumeMount
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class JobOptions:
     constraint: str | None = None
     on: tuple[str, ...] = ()
     not_on: tuple[str, ...] = ()
+    volume: tuple[tuple[str, str], ...] = ()
 
     def where(self) -> str:
         """On which agents a task may run, as one constraint; empty: on all."""
@@ -84,8 +86,23 @@ class JobOptions:
                 raise UsageError(f"--{name} and --resources both name it", "give one of them")
         return given + Resources.of(disk_bytes=self.disk or 0, gpus=self.gpus)
 
+    def mounts(self) -> tuple[VolumeMount, ...]:
+        """Where a task finds its volumes."""
+        if not self.volume:
+            return ()
+        from mesosctl.model.volumes import VolumeMount
+
+        return tuple([VolumeMount(name, path) for name, path in self.volume])
+
     def check(self) -> None:
         """Raise UsageError for options that contradict each other."""
+        if self.volume:
+            from mesosctl.model.volumes import mounts_problem, wanted
+
+            mounts = self.mounts()
+            problem = mounts_problem(mounts, wanted(mounts))
+            if problem:
+                raise UsageError(f"--volume: {problem}", "write ID:PATH, as in data1:db")
         if self.chdir is not None and self.sandbox:
             raise UsageError("--chdir and --sandbox name two directories", "give one of them")
         if self.grace > KILL_GRACE_MAX_S:
@@ -227,6 +244,14 @@ def _wishes() -> tuple[Callable[[Any], Any], ...]:
             type=MORE,
             metavar="TEXT",
             help="What else each task needs of its agent, as in 'ports:[31000-31001];seats:1'.",
+        ),
+        click.option(
+            "--volume",
+            type=VOLUME,
+            multiple=True,
+            metavar="ID:PATH",
+            help="A volume of the role (mesosctl volume list), found under this path of the "
+            "sandbox; may be repeated.",
         ),
         click.option(
             "--whole-cores",

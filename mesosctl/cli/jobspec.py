@@ -104,6 +104,7 @@ def make_job(work: Work, options: JobOptions, many: Many) -> JobSpec:
         private=tuple(sorted(set(options.private))),
         constraint=options.where(),
         spread=many.spread,
+        volumes=options.mounts(),
     )
 
 

@@ -85,7 +85,30 @@ def parse_agent(text: str) -> str:
     return text
 
 
+def parse_volume_id(text: str) -> str:
+    """The id of a volume. Raises UsageError."""
+    from mesosctl.model.volumes import is_volume_id
+
+    if not is_volume_id(text):
+        raise UsageError(f"{shown(text)} is no volume", "write letters, digits, - and _")
+    return text
+
+
+def parse_volume(text: str) -> tuple[str, str]:
+    """ID:PATH of a volume and where a task finds it. Raises UsageError."""
+    from mesosctl.model.volumes import path_problem
+
+    name, colon, path = text.partition(":")
+    parse_volume_id(name)
+    problem = path_problem(path) if colon else "no path in the sandbox is named"
+    if problem:
+        raise UsageError(f"--volume {shown(text)}: {problem}", "write ID:PATH, as in data1:db")
+    return name, path
+
+
 ROLE = Parsed("ROLE", parse_role)
+VOLUME_ID = Parsed("ID", parse_volume_id)
+VOLUME = Parsed("ID:PATH", parse_volume)
 MORE = Parsed("TEXT", parse_more)
 ULIMIT = Parsed("NAME=SOFT[:HARD]", parse_ulimit)
 USER = Parsed("USER", parse_user)

@@ -54,6 +54,10 @@ TOPICS: dict[str, Topic] = {
                 ("NeverFits", "No agent is large enough, or only with what others have reserved."),
                 ("NoAgents", "There are no agents."),
                 ("NoFramework", "The batch framework is not connected to the master."),
+                (
+                    "NoVolume",
+                    "No agent has the volume that it uses, or not for its role.",
+                ),
                 ("OfferPending", "It fits now; an offer has been asked for, or is on its way."),
                 ("Preempting", "Other tasks are being ended for it; what they free is its."),
                 ("Priority", "A role or framework of a higher priority is offered first."),

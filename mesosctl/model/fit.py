@@ -23,6 +23,7 @@ REASONS = {
     "Unreachable": "back",
     "Reserved": "never",
     "NeverFits": "never",
+    "NoVolume": "never",
     "Constraint": "never",
 }
 

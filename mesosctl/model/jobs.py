@@ -13,6 +13,7 @@ from mesosctl.limits import KILL_GRACE_S, TASK_CPUS_MILLI, TASK_MEM_BYTES
 from mesosctl.model.records import dataclass
 from mesosctl.model.resources import EMPTY, Resources
 from mesosctl.model.tasks import Reason, StatusUpdate, TaskState
+from mesosctl.model.volumes import VolumeMount
 
 SIGKILL = 9
 SIGTERM = 15
@@ -96,8 +97,9 @@ class JobSpec:
     `entries` are the lines of `--each-line`, one task each, numbered from 0. `{}` in `argv` is
     replaced by the entry. `lost_after_s` is the lease of each task (model.tasks), as are
     `whole_cores`, `rlimits` and `private`. `more`: what a task needs beside CPUs and memory.
-    `constraint`: on which agents it may run (model.constraints); `spread`: no two tasks of the job
-    on one agent at once. Paths in `stdout`, `stderr` and `stdin` may hold %j %A %a %x %u %t %N %%.
+    `volumes`: where its tasks find volumes of their role. `constraint`: on which agents it may run
+    (model.constraints); `spread`: no two tasks of the job on one agent at once. Paths in `stdout`,
+    `stderr` and `stdin` may hold %j %A %a %x %u %t %N %%.
     """
 
     name: str
@@ -135,6 +137,7 @@ class JobSpec:
     private: tuple[str, ...] = ()
     constraint: str = ""
     spread: bool = False
+    volumes: tuple[VolumeMount, ...] = ()
 
     def count(self) -> int:
         """How many tasks the job has."""

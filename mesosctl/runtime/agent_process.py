@@ -213,12 +213,16 @@ def _master_address(settings: AgentSettings, key: KeyFile) -> str:
     )
 
 
+def _records(store: SqliteStore, work_dir: Path) -> AgentRecords:
+    """What an earlier run left, and what of its volumes is not there any more."""
+    records = AgentRecords.load({table: store.load(table) for table in TABLES})
+    return replace(records, lost=volumes.missing(work_dir / VOLUMES_NAME, records.volumes))
+
+
 def _run(settings: AgentSettings, work_dir: Path, store: SqliteStore, log: Logger) -> int:
     key = _key_file(settings)
     master = _master_address(settings, key)
-    records = AgentRecords.load({table: store.load(table) for table in TABLES})
-    lost = volumes.missing(work_dir / VOLUMES_NAME, records.volumes)
-    records = replace(records, lost=lost)
+    records = _records(store, work_dir)
     info = _describe(settings, work_dir)
     origin = Origin("" if is_zk(master) else key.server_key, settings.cgroup_root)
     cleanup = settings.recover == "cleanup"

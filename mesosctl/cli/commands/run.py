@@ -117,6 +117,7 @@ def make_task(work: Work, job: JobOptions) -> TaskInfo:
     from mesosctl.model.ids import AgentId, TaskId
     from mesosctl.model.resources import Resources
     from mesosctl.model.tasks import Command, TaskInfo
+    from mesosctl.model.volumes import wanted
 
     cwd, submit_dir, may_fall_back = where(job)
     env = task_environment(job.env_base, job.env, os.environ, bool(job.user))
@@ -139,7 +140,7 @@ def make_task(work: Work, job: JobOptions) -> TaskInfo:
         TaskId(TASK_ID),
         job.name or work.name,
         AgentId(""),
-        Resources.of(job.cpus, job.mem) + job.more(),
+        Resources.of(job.cpus, job.mem) + job.more() + wanted(job.mounts()),
         command,
         grace_s=job.grace,
         time_limit_s=job.time,
@@ -147,6 +148,7 @@ def make_task(work: Work, job: JobOptions) -> TaskInfo:
         whole_cores=job.whole_cores,
         rlimits=dict(job.ulimit),
         private=tuple(sorted(set(job.private))),
+        volumes=job.mounts(),
     )
 
 

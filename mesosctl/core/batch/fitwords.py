@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from mesosctl.model.explanations import Cause
 from mesosctl.model.fit import AgentGroup, Fit, Lack, QuotaRoom, Rival
+from mesosctl.model.volumes import VOLUMES
 from mesosctl.model.words import amount_words, duration_words
 
 # Which option of a submission asks for what.
@@ -23,13 +24,16 @@ def causes_of(fit: Fit) -> list[Cause]:
         return [NO_AGENTS]
     groups = sorted(fit.groups, key=lambda group: (-group.agents, group.reason))
     by_reason: dict[str, list[Cause]] = {}
+    # Where the volume is that is asked for says more than where it is not.
+    tells_where = any(group.reason == "NoVolume" for group in groups)
     for group in groups:
-        by_reason.setdefault(group.reason, []).append(Cause(_word(group), group_text(group)))
+        cause = Cause(_word(group), group_text(group, tells_where))
+        by_reason.setdefault(group.reason, []).append(cause)
     quota = [Cause("Quota", quota_text(room)) for room in fit.quota]
     order = ["Filtered", "Resources", "Draining", "Unreachable", "NeverFits", "Reserved"]
     found: list[Cause] = []
     if fit.verdict == "never":
-        order = ["NeverFits", "Reserved", "Constraint"]
+        order = ["NeverFits", "Reserved", "NoVolume", "Constraint"]
         return [*quota, *[cause for reason in order for cause in by_reason.pop(reason, [])]]
     # While a quota keeps the role off, room on an agent is nothing to be waited for.
     fitting = by_reason.pop("", [])
@@ -43,7 +47,7 @@ def causes_of(fit: Fit) -> list[Cause]:
     elif not fit.count("now", "idle"):
         # What is withheld or away is all that would do: it is not one cause among others.
         order = ["Draining", "Unreachable", *order]
-    for reason in [*order, "Constraint"]:
+    for reason in [*order, "NoVolume", "Constraint"]:
         found += by_reason.pop(reason, [])
     return found
 
@@ -53,12 +57,13 @@ def _word(group: AgentGroup) -> str:
     return {"": "OfferPending", "Reserved": "NeverFits"}.get(group.reason, group.reason)
 
 
-def group_text(group: AgentGroup) -> str:
-    """One sentence about agents that have something in common."""
+def group_text(group: AgentGroup, has_volume: bool = False) -> str:
+    """One sentence about agents that have something in common, such as the volume asked for."""
+    if has_volume and group.reason in _LACKING and not group.text:
+        return f"the volume is on {_named(group)}: {group_text(group)}"
     one = group.agents == 1
     who = "1 agent" if one else f"{group.agents} agents"
-    names = ", ".join(group.names[:3]) + (", …" if group.agents > 3 else "")
-    where = f" ({names})"
+    where = f" ({_named(group)})"
     match group.reason:
         case "":
             return f"it fits now on {who}{where}: an offer is to be expected"
@@ -81,6 +86,8 @@ def group_text(group: AgentGroup) -> str:
         case "Reserved":
             has = "has" if one else "have"
             return f"{who}{where} {has} enough only with what is reserved for {group.text}"
+        case "NoVolume":
+            return f"{who}{where}: {group.text or 'no such volume'}"
         case "NeverFits":
             are = "is" if one else "are"
             return f"{who} {are} too small: {_lacks(group.lacks, 'there is')}"
@@ -89,14 +96,22 @@ def group_text(group: AgentGroup) -> str:
             return f"{who}{where} {'is' if one else 'are'} excluded by its constraint{missed}"
 
 
+def _named(group: AgentGroup) -> str:
+    """The first of them by name."""
+    return ", ".join(group.names[:3]) + (", …" if group.agents > 3 else "")
+
+
 def _lacks(lacks: tuple[Lack, ...], what: str) -> str:
-    return ", ".join(
-        f"{lack.name} (needs {lack.text})"
-        if lack.text
-        else f"{lack.name} (needs {amount_words(lack.name, lack.need_milli)}; most {what}"
-        f" {amount_words(lack.name, lack.most_milli)} on {lack.agent})"
-        for lack in lacks
-    )
+    return ", ".join(_lack(lack, what) for lack in lacks)
+
+
+def _lack(lack: Lack, what: str) -> str:
+    if lack.name == VOLUMES:
+        return f"volume {lack.text.strip('{}')}, which is in use"
+    if lack.text:
+        return f"{lack.name} (needs {lack.text})"
+    need, most = (amount_words(lack.name, each) for each in (lack.need_milli, lack.most_milli))
+    return f"{lack.name} (needs {need}; most {what} {most} on {lack.agent})"
 
 
 def rival_text(rival: Rival) -> str:
@@ -147,6 +162,8 @@ def advice_of(fit: Fit, cause: Cause) -> str:
             return f"mesosctl undrain {names[0]}, or wait until its maintenance is over"
         case "Unreachable":
             return "wait until it is back, or start another agent"
+        case "NoVolume":
+            return "make it, or use a framework of its role (mesosctl volume list)"
         case "Constraint":
             return "change its constraint, or start an agent that fulfils it"
         case _:

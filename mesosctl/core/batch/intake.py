@@ -31,6 +31,7 @@ from mesosctl.model.cluster import Principal
 from mesosctl.model.constraints import parse_constraint
 from mesosctl.model.ids import is_ident, is_role
 from mesosctl.model.jobs import JobSpec
+from mesosctl.model.volumes import mounts_problem, wanted
 
 ARGUMENTS_MAX = 10_000
 RANGES_MAX = 10_000
@@ -53,6 +54,7 @@ def admitted(spec: JobSpec, principal: Principal, framework_role: str) -> JobSpe
         name=spec.name or _default_name(spec),
         user=spec.user or _first_user(principal),
         role=framework_role if spec.role == "*" else spec.role,
+        more=spec.more + wanted(spec.volumes) if spec.volumes else spec.more,
     )
     _check_identity(spec, principal, framework_role)
     _check_amounts(spec)
@@ -128,6 +130,8 @@ def _check_amounts(spec: JobSpec) -> None:
     names = spec.more.names()
     _need("cpus" not in names and "mem" not in names, "cpus and memory are named twice")
     _need(all("(" not in key for key, _ in spec.more.items()), "resources of a role")
+    problem = mounts_problem(spec.volumes, spec.more)
+    _need(not problem, problem)
     _need(not spec.whole_cores or spec.cpus_milli % 1000 == 0, "whole cores need whole cpus")
     _need(len(spec.rlimits) <= RLIMITS_MAX, f"more than {RLIMITS_MAX} rlimits")
     _need(set(spec.private) <= {"tmp", "pids"}, "only tmp and pids can be private")

@@ -53,6 +53,7 @@ def task_info(job: Job, task: Task, framework_id: str, master: str) -> TaskInfo:
         private=spec.private,
         preemptible=spec.preemptible,
         priority=spec.priority if spec.preemptible else 0,
+        volumes=spec.volumes,
     )
 
 

@@ -4,7 +4,7 @@ A pure function over the master's state: nothing is changed by it.
 
 Rules:
 - Every agent that is not gone is in exactly one group, by what keeps a task off it first: its
-  constraint, its size, an operator, its silence, what is in use, what the framework refused.
+  constraint, its volume, its size, an operator, its silence, what is in use, what was refused.
 - One question costs a look at every agent for each of its needs. Of large clusters only as many
   needs are answered as LOOKS_MAX allows, and one at the least.
 """
@@ -26,7 +26,8 @@ from mesosctl.model.fit import AgentGroup, Fit, Lack, Need, QuotaRoom
 from mesosctl.model.ids import AgentId
 from mesosctl.model.records import dataclass
 from mesosctl.model.resources import EMPTY, Resources
-from mesosctl.model.values import format_value, name_of, top_of
+from mesosctl.model.values import format_value, is_within, name_of, top_of
+from mesosctl.model.volumes import volume_ids
 from mesosctl.protocol.messages.explain import Fits, HowFits
 from mesosctl.protocol.messages.session import Refusal
 
@@ -166,6 +167,7 @@ class _Sizes:
 
     def __init__(self, role: str, need: Resources) -> None:
         self.need = need
+        self.volumes = volume_ids(need)
         self._role = role
         self._usable: dict[Resources, tuple[Resources, Resources | None]] = {}
         self._small: dict[Resources, _Verdict] = {}
@@ -202,6 +204,8 @@ def _judge(
         return _Verdict("Constraint", text=missed)
     info = agent.info
     usable, taken = sizes.of(info.total)
+    if taken is None and sizes.volumes and not sizes.volumes <= volume_ids(usable):
+        return _no_volume(state, agent, framework.info.role, sizes.volumes)
     if taken is None:
         return sizes.too_small(info.total, usable)
     entry = state.registry.get(info.agent_id)
@@ -239,6 +243,20 @@ def _missed(state: MasterState, agent: AgentRecord, where: Where) -> str:
 def _ending(state: MasterState, agent_id: AgentId) -> str:
     count = ending(state, agent_id)
     return f"{count} preempted task{' has' if count == 1 else 's have'} yet to end"
+
+
+def _no_volume(
+    state: MasterState, agent: AgentRecord, role: str, wanted: frozenset[str]
+) -> _Verdict:
+    """The agent lacks a volume that the role could use: it has it not, or not now."""
+    entry = state.registry[agent.info.agent_id]
+    ready = volume_ids(agent.info.total.allocatable_to(role))
+    name = min(wanted - ready)
+    for one in entry.volumes:
+        if one.volume.volume_id == name and is_within(role, one.volume.role):
+            word = f"volume {name} of role {one.volume.role} is {one.state}"
+            return _Verdict("NoVolume", text=word)
+    return _Verdict("NoVolume", text=f"no volume {name} of role {role}")
 
 
 def _too_small(total: Resources, usable: Resources, need: Resources) -> _Verdict:

@@ -38,6 +38,7 @@ WORDS = (
     "Draining",
     "Unreachable",
     "NeverFits",
+    "NoVolume",
     "Constraint",
 )
 JOB = JobSpec("sim", ("sim",), mem_bytes=512 * MIB, user="alice")
@@ -106,6 +107,29 @@ def explain(world: Any, *selectors: str) -> list[Explanation]:
             ),
             "Resources Constraint",
             "2 agents lack mem",
+        ),
+        (
+            Fit(2, (AgentGroup("NoVolume", 2, ("a1", "a2"), text="no volume data1 of role eng"),)),
+            "NoVolume",
+            "2 agents (a1, a2): no volume data1 of role eng",
+        ),
+        (
+            Fit(
+                2,
+                (
+                    AgentGroup("NoVolume", 1, ("a1",), text="no volume data1 of role eng"),
+                    replace(IN_USE, agents=1, names=("a2",)),
+                ),
+            ),
+            "Resources NoVolume",
+            "the volume is on a2: 1 agent lacks mem (needs 8G; most free 6.2G on a2)",
+        ),
+        (
+            Fit(
+                1, (AgentGroup("Resources", 1, ("a2",), (Lack("volumes", 0, 0, "a2", "{data1}"),)),)
+            ),
+            "Resources",
+            "1 agent lacks volume data1, which is in use",
         ),
         (
             Fit(2, (AgentGroup("Constraint", 2, ("a1", "a2")),)),

@@ -27,6 +27,7 @@ from mesosctl.protocol.messages.volumes import (
     Volumes,
     VolumesDone,
 )
+from tests.core.master.test_master_fitting import fit
 from tests.core.master.test_master_maintenance import ask
 from tests.core.master.test_master_quotas import cpus, quota
 from tests.core.master.test_master_reserving import offers_of, request, total
@@ -391,3 +392,50 @@ def test_a_task_that_names_its_volumes_badly_is_refused(
     assert update.state is TaskState.ERROR
     assert why in update.message, update.message
     assert agent.took(LaunchTasks) == []
+
+
+def test_what_keeps_a_task_off_its_volume_is_told(cluster: Any) -> None:
+    """No such volume of the role, one that is being made, one in use, and what its agent lacks."""
+
+    def verdicts(framework: Any, need: str) -> list[tuple[str, str, tuple[str, ...]]]:
+        found = fit(framework, need)
+        return sorted((group.reason, group.text, group.names) for group in found.groups)
+
+    agent = cluster.agent("a1", R(OWN))
+    cluster.agent("a2", R("cpus:4;mem:4096"))
+    request(cluster, Reserve, "eng", "disk:4096")
+    eng = cluster.framework("eng", role="eng/web")
+    eng.do(eng.driver.suppress())
+    for offer_id in list(eng.driver.offers):
+        eng.do(eng.driver.decline([offer_id], 0.0))
+    need = "cpus:1;mem:512;volumes:{data1}"
+    missing = "no volume data1 of role eng/web"
+    assert verdicts(eng, need) == [("NoVolume", missing, ("a1", "a2"))]
+    assert fit(eng, need).verdict == "never"
+    Command(cluster, CreateVolume("c1", "a1", DATA))
+    assert ("NoVolume", "volume data1 of role eng is making", ("a1",)) in verdicts(eng, need)
+    say(cluster, agent, False)
+    assert verdicts(eng, need) == [("", "", ("a1",)), ("NoVolume", missing, ("a2",))]
+    too_much = need.replace("cpus:1", "cpus:9")
+    assert verdicts(eng, too_much) == [
+        ("NeverFits", "", ("a1",)),
+        ("NoVolume", missing, ("a2",)),
+    ]
+    other = cluster.framework("other", role="ops")
+    assert verdicts(other, need) == [
+        ("NoVolume", "no volume data1 of role ops", ("a1", "a2")),
+    ]
+    other.do(other.driver.suppress())
+    for offer_id in list(other.driver.offers):
+        other.do(other.driver.decline([offer_id], 0.0))
+    eng.do(eng.driver.revive())
+    offer = next(one for one in offers_of(eng) if one.volumes)
+    eng.do(eng.driver.accept((offer.offer_id,), (using(cluster, agent, "t1"),), 0.0))
+    eng.do(eng.driver.suppress())
+    for offer_id in list(eng.driver.offers):
+        eng.do(eng.driver.decline([offer_id], 0.0))
+    found = fit(eng, need)
+    assert [(group.reason, [lack.text for lack in group.lacks]) for group in found.groups] == [
+        ("Resources", ["{data1}"]),
+        ("NoVolume", []),
+    ]
