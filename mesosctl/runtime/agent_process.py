@@ -265,12 +265,6 @@ def _run(settings: AgentSettings, work_dir: Path, store: SqliteStore, log: Logge
     loop = Loop(machine, role="agent", store=store, log=log)
     try:
         _connect(settings, work_dir, loop, machine, key, master)
-        places = Places(
-            work_dir / "sandboxes",
-            work_dir / "executors.log",
-            _socket(work_dir),
-            work_dir / VOLUMES_NAME,
-        )
         executing = Executing(
             names,
             settings.cgroup_root,
@@ -278,7 +272,7 @@ def _run(settings: AgentSettings, work_dir: Path, store: SqliteStore, log: Logge
             lambda agent_id: _open(settings, names, work_dir, agent_id),
             settings.root_tasks,
         )
-        deeds = AgentDeeds(loop, places, executing)
+        deeds = AgentDeeds(loop, _places(work_dir), executing)
     except BaseException:
         loop.close()
         raise
@@ -290,6 +284,11 @@ def _run(settings: AgentSettings, work_dir: Path, store: SqliteStore, log: Logge
         deeds.close(remove=machine.is_closing and not machine.executors)
         # Executors that live on find the socket of the next run under the same name.
         _socket(work_dir).unlink(missing_ok=True)
+
+
+def _places(work_dir: Path) -> Places:
+    log, volumes_dir = work_dir / "executors.log", work_dir / VOLUMES_NAME
+    return Places(work_dir / "sandboxes", log, _socket(work_dir), volumes_dir)
 
 
 def _socket(work_dir: Path) -> Path:
