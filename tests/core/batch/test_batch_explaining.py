@@ -387,7 +387,7 @@ def test_nothing_waits_without_a_reason(fit: Fit) -> None:
     if fit.verdict == "now":
         assert causes[0].reason in ("OfferPending", "Preempting", "Filtered")
     if fit.verdict == "never" and not fit.quota:
-        assert causes[0].reason in ("NeverFits", "Constraint", "NoAgents")
+        assert causes[0].reason in ("NeverFits", "NoVolume", "Constraint", "NoAgents")
 
 
 def test_the_end_that_makes_room_is_named(world: Any) -> None:
