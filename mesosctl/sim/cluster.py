@@ -10,13 +10,14 @@ from dataclasses import replace
 from typing import Any
 
 from mesosctl.allocation.drf import DrfAllocator
+from mesosctl.allocation.priority import PriorityAllocator
 from mesosctl.core.agent import AgentMachine, AgentOptions
 from mesosctl.core.agent.records import PROGRESS, TASKS, AgentRecords, TaskEntry
 from mesosctl.core.batch.keys import KeyAsked, KeyDecided
 from mesosctl.core.batch.machine import BatchMachine
 from mesosctl.core.batch.records import META, META_KEY
 from mesosctl.core.machine import Machine
-from mesosctl.core.master import MasterMachine
+from mesosctl.core.master import MasterMachine, RoleSettings
 from mesosctl.core.master.standby import StandbyMachine
 from mesosctl.model.cluster import AgentInfo, FrameworkInfo, Principal
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId
@@ -38,6 +39,8 @@ from mesosctl.sim.wire import Connection
 from mesosctl.sim.world import World
 
 STRANGERS_MAX = 2
+# The role of strangers, where masters preempt.
+FOOLS = "fools"
 OPERATOR = "operator-key"
 CLIENT = "client-key"
 STRANGER = "stranger-key"
@@ -138,17 +141,19 @@ class Cluster:
             epoch = self._elections.epoch(node)
             if not epoch:
                 return StandbyMachine()
+        preemption = self.plan.preemption
         return MasterMachine(
             cluster=str(known.get("cluster") or self.world.new_id()),
             epoch=epoch,
             cluster_name="sim",
             version="sim",
-            allocator=DrfAllocator(),
+            allocator=DrfAllocator() if preemption is None else PriorityAllocator(),
             allocator_name="drf",
             new_id=self.world.new_id,
             principals=KEYS,
-            role_options={},
+            role_options={FOOLS: RoleSettings(priority=preemption or 0)},
             tables=tables,
+            preemption=preemption is not None,
         )
 
     def _batch(self, number: int) -> Node:
@@ -197,6 +202,7 @@ class Cluster:
                 self.world.new_id,
                 lambda: self._prey(node),
                 lambda: self.healed,
+                "*" if self.plan.preemption is None else FOOLS,
             )
 
         node = self._node(f"stranger{number}", make, f"{STRANGER}{number}")

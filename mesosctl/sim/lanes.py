@@ -28,6 +28,7 @@ from mesosctl.sim.world import World
 
 # Every so manieth seed has jobs of many tasks that are mostly short, so that lanes are made.
 LANES_EVERY = 5
+LANES_AT = 2
 # Most of what is in a lane is short; that something now and then is not is what it has to stand.
 LASTS_S = (0.01, 0.01, 0.01, 0.02, 0.02, 0.05, 0.05, 3.0)
 TASKS = (20, 40, 60)
@@ -35,7 +36,7 @@ TASKS = (20, 40, 60)
 
 def with_lanes(seed: int, plan: Plan, world: World) -> Plan:
     """The plan of this seed, where it is one for lanes made so that there are some."""
-    if seed % LANES_EVERY != 2:
+    if seed % LANES_EVERY != LANES_AT:
         return plan
     chance = world.random
     wishes = []

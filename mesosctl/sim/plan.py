@@ -40,7 +40,8 @@ class Plan:
 
     `agents_within_s`: its agents are first started at any time within this. Its wishes are dealt to
     its batch frameworks in turn. `masters_watched`: of several masters, the one that leads is told
-    to everybody by the registry; otherwise everybody tries them in turn.
+    to everybody by the registry; otherwise everybody tries them in turn. `preemption`: its masters
+    preempt, and strangers have a role of this priority; None: they do not.
     """
 
     agents: int
@@ -54,6 +55,7 @@ class Plan:
     masters: int = 1
     masters_watched: bool = False
     strangers: list[Character] = field(default_factory=list)
+    preemption: int | None = None
 
 
 def attributes_of(name: str) -> dict[str, str]:

@@ -17,6 +17,7 @@ from mesosctl.sim.lanes import LaneJudge, with_lanes
 from mesosctl.sim.leaks import require_no_leaks
 from mesosctl.sim.masters import with_masters
 from mesosctl.sim.plan import CLOCKS_EVERY, plan_of
+from mesosctl.sim.preemption import PreemptionJudge, with_preemption
 from mesosctl.sim.rights import Rights
 from mesosctl.sim.world import World
 
@@ -90,11 +91,13 @@ def run_seed(
     world = World(seed)
     world.clocks_jump = clocks_jump
     plan = with_masters(seed, with_lanes(seed, plan_of(seed, world), world), world)
+    plan = with_preemption(seed, plan)
     world.faults = plan.faults
     cluster = Cluster(world, plan)
     judges = Judges(cluster)
     Rights(cluster)
     LaneJudge(cluster)
+    PreemptionJudge(cluster)
     problem = ""
     try:
         world.run(plan.faults_s)

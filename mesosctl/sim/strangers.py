@@ -20,7 +20,7 @@ from mesosctl.core.driver import (
     SubscriptionFailed,
 )
 from mesosctl.core.machine import Effect, Event, NewId, Now, PeerLost, Put, Received, Started, Tick
-from mesosctl.model.cluster import Demand, FrameworkInfo, Offer
+from mesosctl.model.cluster import Demand, FrameworkInfo, Offer, Waiting
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources
@@ -75,8 +75,9 @@ class Stranger:
         new_id: NewId,
         prey: Callable[[], Prey | None],
         is_healed: Callable[[], bool],
+        role: str = "*",
     ) -> None:
-        self._info = FrameworkInfo(framework_id, name, "me", "*", character.failover_timeout_s)
+        self._info = FrameworkInfo(framework_id, name, "me", role, character.failover_timeout_s)
         self._character = character
         self._chance = chance
         self._new_id = new_id
@@ -164,7 +165,8 @@ class Stranger:
             self.is_over = True
             return self._driver.teardown()
         kills = [TaskKill(task_id, agent_id) for task_id, agent_id in self._live.items()]
-        return [*self._acknowledges(), *self._driver.kill(kills[:1])]
+        calm = self._driver.state_waiting([])
+        return [*calm, *self._acknowledges(), *self._driver.kill(kills[:1])]
 
     # --- deeds of a fool --------------------------------------------------------------------------
     def _hoards(self) -> list[Effect]:
@@ -173,6 +175,12 @@ class Stranger:
     def _demands(self) -> list[Effect]:
         size = Resources.parse(self._chance.choice(SIZES))
         return self._driver.revive(Demand(size, self._chance.choice([0, 1, 1000])))
+
+    def _presses(self) -> list[Effect]:
+        """Have others preempted, for tasks that it may never launch."""
+        size = Resources.parse(self._chance.choice(SIZES))
+        count, priority = self._chance.choice([1, 3]), self._chance.choice([0, 9])
+        return self._driver.state_waiting([Waiting(size, count, priority)])
 
     def _wavers(self) -> list[Effect]:
         return self._driver.suppress() if self._chance.random() < 0.5 else self._driver.revive()
@@ -211,6 +219,8 @@ class Stranger:
         wire = task_id or TaskId(f"s{self._new_id()[-8:]}.0.1")
         size = Resources.parse(self._chance.choice(SIZES))
         task = TaskInfo(wire, "work", offer.agent_id, size, Command(argv=("work",)), grace_s=1.0)
+        if "presses" in self._character.deeds:
+            task = replace(task, preemptible=True, priority=len(self._live) % 3)
         self._live[wire] = offer.agent_id
         return self._driver.accept((offer.offer_id,), (task,), self._chance.choice(REFUSALS_S))
 

@@ -47,18 +47,37 @@ def test_the_youngest_give_way_within_their_grace_and_run_again(env: ClusterEnv)
     told = env.ok("explain", f"{low}.3")
     assert "attempt 1 was preempted: for a task of priority 10" in told
     until(lambda: states(env, low) == ["running"] * 4, "they run again")
-    assert [task["attempt"] for task in env.tasks(low)] == [1, 1, 2, 2]
+    assert attempts(env, low) == [1, 1, 2, 2]
     env.ok("kill", "-y", low)
 
 
-def test_nothing_is_preempted_in_vain_or_unasked(env: ClusterEnv) -> None:
-    """Not for a task that would not fit anyhow, and not while the operator has not said so."""
-    env.master("--preemption")
+def test_roles_of_a_higher_priority_and_nothing_in_vain_or_unasked(env: ClusterEnv) -> None:
+    """A task that would not fit anyhow has none end; one of a higher role has as many as it takes.
+
+    A master without the option, started again while they run, has none end at all.
+    """
+    roles = ("--allocator", "priority", "--priorities", "high=10")
+    master = env.master("--preemption", *roles)
     env.agent("cpus:4;mem:2G")
     low = fill(env, "--preemptible")
     for options in (("-c", "5"), ("-m", "3G"), ("--constraint", "ssd"), ("-p", "-1")):
         env.ok("submit", "-p", "10", *options, "--", "true")
     time.sleep(PREEMPT_AFTER_S + 3 * PREEMPT_LOOK_S)
-    assert [task["attempt"] for task in env.tasks(low)] == [1] * 4
-    assert states(env, low) == ["running"] * 4
+    assert attempts(env, low) == [1] * 4
+    done = env.run("run", "-R", "high", "-c", "1", "-m", "64M", "--", "true")
+    assert done.returncode == 0, done.stderr
+    until(lambda: states(env, low) == ["running"] * 4, "the one that gave way runs again")
+    assert attempts(env, low) == [1, 1, 1, 2]
+    master.kill_nine()
+    env.master(*roles)
+    env.wait_for_framework()
+    high = env.ok("submit", "--parsable", "-p", "10", "-c", "2", "-m", "64M", "--", "true").strip()
+    time.sleep(PREEMPT_AFTER_S + 3 * PREEMPT_LOOK_S)
+    assert states(env, high) == ["pending"]
+    assert attempts(env, low) == [1, 1, 1, 2]
     env.ok("kill", "-y", low)
+
+
+def attempts(env: ClusterEnv, job: str) -> list[int]:
+    """How often a job's tasks were started, by index."""
+    return [task["attempt"] for task in sorted(env.tasks(job), key=lambda t: t["index"])]
