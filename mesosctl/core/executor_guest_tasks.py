@@ -66,8 +66,6 @@ class GuestTasks:
         if task.phase is not Phase.WAITING:
             return
         task.phase, task.started_at = Phase.RUNNING, now.wall
-        limit_s = task.launch.task.time_limit_s
-        task.limit_due = None if limit_s is None else now.mono + limit_s
         if not task.cause:
             self.tell(task, Step(TaskState.RUNNING, Reason.NONE, text), now)
 

@@ -136,7 +136,11 @@ class Guests:
             return []
         for one in fresh:
             one.handed = True
-            one.task.started_at = one.task.started_at or now.wall
+            if one.task.started_at is None:
+                # Not from when it says so, which it need not ever do.
+                limit_s = one.task.launch.task.time_limit_s
+                one.task.limit_due = None if limit_s is None else now.mono + limit_s
+                one.task.started_at = now.wall
         launches = tuple([one.task.launch for one in fresh])
         message = RunTasks(self._lives.framework_id, launches)
         return [*self._tasks.fit(guest), *self._sessions.send(guest.peer, message)]
