@@ -174,3 +174,38 @@ def test_a_whole_cluster_runs_the_example(env: ClusterEnv) -> None:
         assert process.stdout.readline().startswith("failed: exit code 4")
         assert process.wait(60) == 0
     until(lambda: not is_alive(executor[0]), "the executor outlives its framework")
+
+
+@pytest.mark.root
+def test_the_socket_is_for_its_user_alone(agent: Agent) -> None:
+    """Somebody else's task on the same host does not even get as far as being turned away."""
+    python = "/usr/bin/python3"
+    if not Path(python).exists():
+        pytest.skip("no Python that every user can start")
+    for parent in (agent.base, *agent.base.parents):
+        if not parent.stat().st_mode & 0o001:
+            parent.chmod(parent.stat().st_mode | 0o011)
+    code = (
+        "import os, socket, sys, signal\n"
+        "os.chdir(sys.argv[1])\n"
+        "door = socket.socket(socket.AF_UNIX)\n"
+        "door.connect('executor.sock')\n"
+        "print(len(door.recv(10)), flush=True)\n"
+        "signal.pause()"
+    )
+    sandbox = str(agent.base / "own")
+    made = agent.launch("own", python, "-c", code, sandbox, grace_s=0.1, user="nobody")
+    # As the agent makes them.
+    (agent.base / "own").chmod(0o700)
+    agent.run(replace(made, task=replace(made.task, is_executor=True)))
+    agent.until(lambda: (agent.base / "own" / "stdout").exists(), "it does not start")
+    agent.until(lambda: agent.output("own") == "10\n", "it does not get in")
+    agent.run(agent.launch("thief", python, "-c", code, sandbox, user="daemon"))
+    assert agent.end("thief").state is TaskState.FAILED
+    assert "PermissionError" in agent.output("thief", "stderr")
+    # Nor is a task of somebody else handed to it.
+    task = agent.launch("t1", "true")
+    agent.run(replace(task, task=replace(task.task, executor="own")))
+    assert agent.end("t1").message == "never started: its executor own runs as another user"
+    agent.send(KillTasks(FRAMEWORK, (TaskKill(TaskId("own"), grace_s=0.0),)))
+    assert agent.end("own").state is TaskState.KILLED
