@@ -196,9 +196,13 @@ PREEMPT_AFTER_S = 1.0
 # How often it is looked for something to revoke; less often once a look was in vain.
 PREEMPT_LOOK_S = 0.25
 PREEMPT_IDLE_LOOK_S = 1.0
-# For so many frameworks, and so many agents for each task, at one look: about 50 ms.
-PREEMPT_LOOKS = 8
+# At one look so many frameworks are served, for each task so many agents looked at (30 us each),
+# and on so many of these is searched for whom to revoke (0.5 ms each).
+PREEMPT_LOOKS = 4
 PREEMPT_SCAN = 1_000
+PREEMPT_SEARCHES = 50
+# For so many tasks of one kind is room made at one look.
+PREEMPT_LOTS = 4
 # Beyond their grace revoked tasks may take so long to end, then what was kept is for everybody.
 PREEMPT_HOLD_S = 15.0
 # Whoever declines what others were ended for, or has waited there in vain, waits so long.

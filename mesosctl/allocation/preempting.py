@@ -14,12 +14,13 @@ the best choice that is known by then, of which no task can be left out.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from mesosctl.model.resources import EMPTY, Resources
 
-SEARCH_STEPS_MAX = 5_000
+SEARCH_STEPS_MAX = 3_000
 
 # How much worse it is to take a task: its level, then its age.
 Worth = tuple[tuple[int, int], int]
@@ -142,7 +143,7 @@ class _Search:
         """The choice; see `fewest`."""
         known = sum(len(group.members) for group in self._groups)
         last = known if most is None else min(known, most)
-        for count in range(1, last + 1):
+        for count in range(self._least(), last + 1):
             self._extend(0, count, self._lack)
             if self._best is not None:
                 return self._best[1]
@@ -151,9 +152,19 @@ class _Search:
                 return found if found is None or len(found) <= last else None
         return None
 
+    def _least(self) -> int:
+        """With fewer tasks than that it cannot fit; more than there are if it never does."""
+        least = 1
+        for sums, amount in zip(self._most[0] if self._most else (), self._lack, strict=False):
+            least = max(least, bisect_left(sums, amount))
+        return least
+
     def _extend(self, at: int, left: int, lack: tuple[int, ...]) -> None:
         """Try every way to choose `left` more tasks of the groups from `at` on."""
         self._steps += 1
+        worst = max((one.worth for one in self._chosen), default=None)
+        if self._best is not None and worst is not None and worst > self._best[0][0]:
+            return
         if not left:
             if all(amount <= 0 for amount in lack) and (self._is_exact or self._fits(self._chosen)):
                 found = cost(self._chosen)

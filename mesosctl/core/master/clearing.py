@@ -13,6 +13,7 @@ What is to be revoked is decided in preemption.py.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,8 @@ class Clearing:
 class Press:
     """What a framework waits for, and since when. `is_stale`: it launched something meanwhile.
 
-    `again_at`: it has to wait so long; `idle_until`: till then a look would be in vain once more.
+    `again_at`: it has to wait so long; `idle_until`: till then a look would be in vain once more,
+    of which there were `vain` one after the other.
     """
 
     waiting: tuple[Waiting, ...]
@@ -64,6 +66,7 @@ class Press:
     is_stale: bool = False
     again_at: float = 0.0
     idle_until: float = 0.0
+    vain: int = 0
 
     @property
     def due_at(self) -> float:
@@ -73,6 +76,51 @@ class Press:
         return max(self.again_at, self.idle_until, min(self.since.values()) + PREEMPT_AFTER_S)
 
 
+class Pool:
+    """The tasks of one agent that may be revoked, the oldest first, each with its number."""
+
+    __slots__ = ("_sums", "tasks")
+
+    def __init__(self) -> None:
+        self.tasks: dict[TaskKey, tuple[int, TaskRecord]] = {}
+        self._sums: tuple[dict[str, int], dict[str, int]] | None = None
+
+    def enter(self, number: int, task: TaskRecord) -> None:
+        """A task more."""
+        self.tasks[task.framework_id, task.task_id] = number, task
+        self._sums = None
+
+    def leave(self, task: TaskRecord) -> None:
+        """One less, if it was there."""
+        if self.tasks.pop((task.framework_id, task.task_id), None) is not None:
+            self._sums = None
+
+    @property
+    def youngest(self) -> int:
+        """The highest number."""
+        return next(reversed(self.tasks.values()))[0]
+
+    def least(self, free: Mapping[str, int], need: Mapping[str, int]) -> int | None:
+        """So many have to go at the least, whoever they are; None if all are too few."""
+        if self._sums is None:
+            total: dict[str, int] = {}
+            largest: dict[str, int] = {}
+            for _, task in self.tasks.values():
+                for name, amount in task.resources.quantities().items():
+                    total[name] = total.get(name, 0) + amount
+                    largest[name] = max(largest.get(name, 0), amount)
+            self._sums = total, largest
+        total, largest = self._sums
+        count = 0
+        for name, amount in need.items():
+            lack = amount - free.get(name, 0)
+            if lack > total.get(name, 0):
+                return None
+            if lack > 0:
+                count = max(count, -(-lack // largest[name]))
+        return count
+
+
 class Clearings:
     """All of a master; nothing is in it while preemption is off."""
 
@@ -80,8 +128,7 @@ class Clearings:
         self.is_on = False
         self.by_agent: dict[AgentId, Clearing] = {}
         self.presses: dict[FrameworkId, Press] = {}
-        # Tasks that may be revoked, with a number that tells which is younger.
-        self.revocable: dict[AgentId, dict[TaskKey, int]] = {}
+        self.revocable: dict[AgentId, Pool] = {}
         self.entered = 0
         self.look_at = 0.0
         self._scanned = 0
@@ -93,15 +140,14 @@ class Clearings:
         """A task begins to hold resources."""
         if self.is_on and task.revocable is not None:
             self.entered += 1
-            key = task.framework_id, task.task_id
-            self.revocable.setdefault(task.agent_id, {})[key] = self.entered
+            self.revocable.setdefault(task.agent_id, Pool()).enter(self.entered, task)
 
     def leave(self, task: TaskRecord) -> None:
         """It does so no more."""
         known = self.revocable.get(task.agent_id)
         if known is not None:
-            known.pop((task.framework_id, task.task_id), None)
-            if not known:
+            known.leave(task)
+            if not known.tasks:
                 del self.revocable[task.agent_id]
 
     def next_agents(self, most: int) -> list[AgentId]:
@@ -125,7 +171,7 @@ class Clearings:
             since = {kind: before.get(kind, now.mono) for kind in map(kind_of, stated)}
             press = self.presses[framework_id] = Press(stated, since)
             if known is not None:
-                press.again_at = known.again_at
+                press.again_at, press.vain = known.again_at, known.vain
                 press.idle_until = known.idle_until if since.keys() <= before.keys() else 0.0
 
     def forget_framework(self, framework_id: FrameworkId) -> None:
@@ -216,7 +262,8 @@ class Clearings:
         """Recount the tasks that may be revoked. Raises InvariantBroken."""
         for agent_id, agent in state.agents.items():
             held = [key for key, t in agent.tasks.items() if t.revocable and t.holds_resources]
-            known = list(self.revocable.get(agent_id, {}))
+            pool = self.revocable.get(agent_id)
+            known = [] if pool is None else list(pool.tasks)
             require(
                 not self.is_on or sorted(held) == sorted(known), f"{agent_id}: {known} revocable"
             )

@@ -10,6 +10,8 @@ Rules:
 - Offers of the agent that such others hold are rescinded, before any task is counted in, and so are
   the framework's own: what they hold comes again with the rest.
 - Only tasks on agents that answer; of a lane only one that is left alone: lanes are short.
+- A look costs little however large the cluster is: agents are put in the order of a bound on how
+  many have to go there, and exactly looked at in that order, PREEMPT_SEARCHES at once.
 What is revoked is told KILLED, or DROPPED if it had not started, with the reason Preempted.
 """
 
@@ -35,7 +37,9 @@ from mesosctl.limits import (
     PREEMPT_IDLE_LOOK_S,
     PREEMPT_LOOK_S,
     PREEMPT_LOOKS,
+    PREEMPT_LOTS,
     PREEMPT_SCAN,
+    PREEMPT_SEARCHES,
     WAITING_MAX,
 )
 from mesosctl.model.cluster import Waiting
@@ -49,6 +53,8 @@ from mesosctl.protocol.messages.framework import StateWaiting
 from mesosctl.protocol.messages.session import Refusal
 
 OWN = 1
+# After everybody who may be revoked.
+LAST = (OWN + 1, 0)
 
 
 def on_state_waiting(
@@ -113,6 +119,7 @@ def look(state: MasterState, now: Now) -> list[Effect]:
             if now.mono >= press.since[kind_of(waiting)] + PREEMPT_AFTER_S:
                 found += _serve(state, framework, waiting, now)
         effects += found
+        press.vain = 0 if found else press.vain + 1
         if not found:
             press.idle_until = now.mono + PREEMPT_IDLE_LOOK_S
     return effects
@@ -140,12 +147,11 @@ def _serve(
     left = waiting.count - sum(offer.count_fitting(waiting.task) for offer in offers)
     left -= state.clearings.lots(framework.info.framework_id).count(kind)
     effects: list[Effect] = []
-    while left > 0:
+    for _ in range(min(left, PREEMPT_LOTS)):
         chosen = _choose(state, _search(state, framework, kind), now)
         if chosen is None:
             break
         effects += _begin(state, framework, kind, chosen, now)
-        left -= 1
     return effects
 
 
@@ -181,13 +187,15 @@ def _choose(state: MasterState, search: _Search, now: Now) -> _Choice | None:
     """The agent on which fewest have to go; None if there is none, or it fits as it is."""
     if search.claim is not None and search.claim.is_barred:
         return None
+    press = state.clearings.presses[search.framework_id]
+    order = _promising(state, search, now)
+    start = press.vain * PREEMPT_SEARCHES % len(order) if order else 0
     best: _Choice | None = None
-    for agent_id in state.clearings.next_agents(PREEMPT_SCAN):
-        agent = state.agents[agent_id]
-        if not _is_for(state, search, agent, now):
+    for least, _, agent_id in [*order[start:], *order[:start]][:PREEMPT_SEARCHES]:
+        if best is not None and _is_no_better(state, search, agent_id, least, best):
             continue
         most = None if best is None else len(best.victims)
-        found = _on_agent(state, search, agent, most)
+        found = _on_agent(state, search, state.agents[agent_id], most)
         if found is None:
             continue
         if not found.victims and not found.offers and not found.grace_s:
@@ -196,6 +204,45 @@ def _choose(state: MasterState, search: _Search, now: Now) -> _Choice | None:
         if best is None or found.worth < best.worth:
             best = found
     return best
+
+
+def _promising(state: MasterState, search: _Search, now: Now) -> list[tuple[int, int, AgentId]]:
+    """Agents by how many have to go there at the least, then those with the youngest tasks."""
+    found = []
+    need = search.kind[0].quantities()
+    for agent_id in state.clearings.next_agents(PREEMPT_SCAN):
+        agent, pool = state.agents[agent_id], state.clearings.revocable[agent_id]
+        if not _is_for(state, search, agent, now):
+            continue
+        least: int | None = 0
+        ends = agent.offers or any(t.state is TaskState.KILLING for t in agent.tasks.values())
+        if not ends and agent_id not in state.clearings.by_agent:
+            # Nothing comes free by itself.
+            least = pool.least(state.free(agent).quantities(), need)
+        if least is not None:
+            found.append((least, -pool.youngest, agent_id))
+    return sorted(found)
+
+
+def _is_no_better(
+    state: MasterState, search: _Search, agent_id: AgentId, least: int, best: _Choice
+) -> bool:
+    """Whether no choice on this agent could be better, told without looking for one."""
+    count = len(best.victims)
+    if least < count or not count:
+        return least > count
+    # As many at the least: the best of those that are there, if just they would do.
+    tasks = state.clearings.revocable[agent_id].tasks.values()
+    if len(tasks) < count:
+        return True
+    mine, entered = search.framework_id, state.clearings.entered
+    worths = []
+    for number, task in tasks:
+        level = (0, 0) if task.revocable is None else (OWN, task.revocable.priority)
+        if task.framework_id != mine:
+            level = _level(state, search, task.framework_id) or LAST
+        worths.append((level, entered - number))
+    return least > count or sorted(worths)[count - 1] >= cost(best.victims)[0]
 
 
 def _is_for(state: MasterState, search: _Search, agent: AgentRecord, now: Now) -> bool:
@@ -235,7 +282,7 @@ def _on_agent(
     agent_id, (task, priority, _) = agent.info.agent_id, search.kind
     role, claim = search.framework.info.role, search.claim
     kept = state.clearings.by_agent.get(agent_id)
-    numbers = state.clearings.revocable[agent_id]
+    pool = state.clearings.revocable[agent_id].tasks
     coming, mine, grace_s = EMPTY, EMPTY, 0.0
     candidates = []
     for key, one in agent.tasks.items():
@@ -256,7 +303,7 @@ def _on_agent(
             found = _level(state, search, one.framework_id)
             level, top, may = found or (0, 0), top_of(owner), found is not None
         if may:
-            age = state.clearings.entered - numbers[key]
+            age = state.clearings.entered - pool[key][0]
             candidates.append(Candidate(*key, one.resources, level, age, top))
     offers = [
         offer_id

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -187,6 +189,38 @@ def test_the_agent_where_fewest_have_to_go_is_chosen(cluster: Any) -> None:
     stage.launch(stage.agents[1], "cpus:8;mem:64", names="large")
     stage.high("cpus:4")
     assert stage.killed() == ["large0"]
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_on_no_agent_would_fewer_do(cluster: Any, seed: int) -> None:
+    """Compared with every choice on every agent, of tasks of all sizes and priorities."""
+    chance = random.Random(seed)
+    stage = Stage(cluster, agents=3, by_priority=False)
+    held: list[dict[str, Resources]] = []
+    for number, agent in enumerate(stage.agents):
+        [offer] = [o for o in stage.low.driver.offers.values() if o.agent_id == agent.info.agent_id]
+        tasks = [
+            replace(
+                cluster.task(agent, f"a{number}.{i}", chance.choice(["cpus:1;mem:512", "cpus:2"])),
+                preemptible=chance.random() < 0.8,
+                priority=chance.choice([0, 0, 9]),
+            )
+            for i in range(4)
+        ]
+        held.append({t.task_id: t.resources for t in tasks if t.preemptible and not t.priority})
+        stage.low.do(stage.low.driver.accept((offer.offer_id,), tuple(tasks), 3600.0))
+    need = R(chance.choice(["cpus:5", "cpus:6", "cpus:4;mem:7500", "cpus:7;mem:7000", "mem:8192"]))
+    free = [cluster.master.state.allocator.free(agent.info.agent_id) for agent in stage.agents]
+    counts = [
+        count
+        for left, tasks in zip(free, held, strict=True)
+        for count in range(len(tasks) + 1)
+        if any(
+            sum(some, left).contains(need) for some in itertools.combinations(tasks.values(), count)
+        )
+    ]
+    stage.wait(stage.low, str(need), priority=5)
+    assert len(stage.killed()) == min(counts, default=0)
 
 
 def test_several_waiting_tasks_are_served_at_once(cluster: Any) -> None:
