@@ -13,6 +13,8 @@ Rules:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mesosctl.core.executor_effects import (
     ContainerBusy,
     ContainerEmptied,
@@ -25,7 +27,6 @@ from mesosctl.core.executor_effects import (
     TaskStarted,
     WakeAt,
 )
-from mesosctl.core.executor_guests import Guests
 from mesosctl.core.executor_lives import TaskLives
 from mesosctl.core.machine import (
     Effect,
@@ -47,6 +48,7 @@ from mesosctl.model.tasks import Reason
 from mesosctl.protocol.messages.agent import (
     Acknowledge,
     ExecutorRegistered,
+    ExecutorTask,
     KillTasks,
     RegisterExecutor,
     RenewLeases,
@@ -58,6 +60,9 @@ from mesosctl.protocol.messages.agent import (
 )
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.streams import WriteStdin
+
+if TYPE_CHECKING:
+    from mesosctl.core.executor_guests import Guests
 
 UPDATES_PER_MESSAGE = 100
 # Without tasks and without an agent that would take the last updates.
@@ -93,7 +98,9 @@ class ExecutorMachine:
         self._idle_s = idle_s
         self._session = ClientSession(link, self._hello, self._lost, new_id, heartbeat_s)
         self._lives = TaskLives(new_id, self._session.send, sample_interval_s)
-        self._guests = Guests(self._lives, new_id, idle_s)
+        self._new_id = new_id
+        # Made for the first executor of the framework's own: most never have one.
+        self._guests: Guests | None = None
         # Monotonic seconds since which the agent is away, no task is here, and nothing at all.
         self._lost_at: float | None = None
         self._calm_since: float | None = None
@@ -120,19 +127,21 @@ class ExecutorMachine:
         lives = self._lives
         match event:
             case TaskStarted():
-                self._guests.started(event.container, now)
+                if self._guests:
+                    self._guests.started(event.container, now)
                 return lives.started(event, now)
             case MainExited():
                 return lives.main_exited(event, now)
             case ContainerEmptied():
                 return lives.emptied(event, now)
             case Received(peer=peer) if peer != self._session.link:
-                return self._guests.receive(event, now)
+                return self._guests.receive(event, now) if self._guests else []
             case Received(envelope=envelope):
                 message, effects = self._session.receive(envelope, now)
                 return effects + (self._take(message, now) if message is not None else [])
             case Tick():
-                effects = [*lives.end_leases(now), *lives.tick(now), *self._guests.tick(now)]
+                guests = self._guests.tick(now) if self._guests else []
+                effects = [*lives.end_leases(now), *lives.tick(now), *guests]
                 return effects + self._session.tick(now)
             case ContainerBusy():
                 return lives.busy(event, now)
@@ -145,14 +154,14 @@ class ExecutorMachine:
             case LimitExceeded():
                 return lives.limit_exceeded(event, now)
             case ResizeFailed():
-                return self._guests.resize_failed(event, now)
+                return self._guests.resize_failed(event, now) if self._guests else []
             case Signalled():
                 return self._shutdown(None, now) if event.signum in _ENDING_SIGNALS else []
             case Started():
                 self._lost_at = now.mono
                 return self._session.start(now)
             case PeerLost(peer=peer) if peer != self._session.link:
-                return self._guests.peer_lost(peer, now)
+                return self._guests.peer_lost(peer, now) if self._guests else []
             case PeerLost():
                 return self._session.lose(now)
             case _:
@@ -191,7 +200,7 @@ class ExecutorMachine:
             self._session.deadline(),
             lives.deadline(),
             lives.updates.deadline(),
-            self._guests.deadline(),
+            self._guests.deadline() if self._guests else None,
             self._quit()[0],
         )
         return min((time for time in wanted if time is not None), default=None)
@@ -199,7 +208,8 @@ class ExecutorMachine:
     def check(self) -> None:
         """Recompute every redundant structure; raises InvariantBroken where one is wrong."""
         self._lives.check()
-        self._guests.check()
+        if self._guests:
+            self._guests.check()
 
     def _watch_leases(self, now: Now) -> list[Effect]:
         """Have the clock that is not stopped by a suspended host wake us for the next lease."""
@@ -231,12 +241,15 @@ class ExecutorMachine:
     def _hello(self) -> Message:
         lives = self._lives
         updates = lives.updates.take_all()
-        self._guests.missed(updates)
+        held: tuple[ExecutorTask, ...] = ()
+        if self._guests:
+            self._guests.missed(updates)
+            held = self._guests.reports()
         return RegisterExecutor(
             self.executor_id,
             self._pid,
             self.framework_id,
-            (*lives.reports(), *self._guests.reports()),
+            (*lives.reports(), *held),
             updates,
             opening=self._session.openings,
             knows_lanes=True,
@@ -262,7 +275,7 @@ class ExecutorMachine:
             case KillTasks():
                 effects: list[Effect] = []
                 for kill in message.kills if message.framework_id == self.framework_id else ():
-                    effects += self._guests.kill(kill, now)
+                    effects += (self._guests or self._lives).kill(kill, now)
                 return effects
             case ReturnLanes():
                 return self._lives.give_back(self._lives.lanes.waiting(), now)
@@ -287,10 +300,20 @@ class ExecutorMachine:
         elif self._stopping:
             problem = "this executor was asked to end"
         if not problem:
-            return [*self._renew(message.renewed_at, now), *self._guests.run(message.launches, now)]
+            effects = self._renew(message.renewed_at, now)
+            if any(one.task.is_executor or one.task.executor for one in message.launches):
+                return effects + self._guests_made().run(message.launches, now)
+            return effects + lives.run(message.launches, now)
         for launch in message.launches:
             lives.drop(launch, message.framework_id, problem, now)
         return [Log("warning", f"{len(message.launches)} tasks not started: {problem}")]
+
+    def _guests_made(self) -> Guests:
+        if self._guests is None:
+            from mesosctl.core.executor_guests import Guests
+
+            self._guests = Guests(self._lives, self._new_id, self._idle_s)
+        return self._guests
 
     def _renew(self, renewed_at: float | None, now: Now) -> list[Effect]:
         """Count leases from here, but for those that have run out by now."""
@@ -305,7 +328,8 @@ class ExecutorMachine:
         """End every task and then this process. Asked again, it can only come sooner."""
         self._stopping = True
         asked = TaskKill(TaskId(""), grace_s=grace_s, reason=reason)
-        return [*self._guests.kill_all(asked, now), *self._lives.kill_all(asked, now)]
+        effects = self._guests.kill_all(asked, now) if self._guests else []
+        return effects + self._lives.kill_all(asked, now)
 
 
 def _since(known: float | None, holds: bool, now: Now) -> float | None:
