@@ -52,7 +52,7 @@ KEYS: Mapping[str, Principal] = {
         for key in (f"{STRANGER}{number}" for number in range(STRANGERS_MAX))
     },
 }
-AGENT_TOTAL = Resources.parse("cpus:4;mem:4096")
+AGENT_TOTAL = Resources.parse("cpus:4;mem:4096;disk:4096")
 # Recounting the whole queue takes longer than all the rest of a pass.
 QUEUE_CHECK_EVERY = 25
 

@@ -71,6 +71,7 @@ from mesosctl.sim.history import History, Run
 from mesosctl.sim.leases import Guards
 from mesosctl.sim.node import Node
 from mesosctl.sim.plan import CLOCKS_EVERY
+from mesosctl.sim.volumes import VolumeDisk
 from mesosctl.sim.world import World
 
 SIGKILL = 9
@@ -95,6 +96,7 @@ class Host:
         self._pids: dict[str, int] = {}
         self._next_pid = 1000
         self._watched: dict[str, None] = {}
+        self.volumes = VolumeDisk(world, agent, self._soon)
         self._leases = Guards(world, self.containers, self._signal)
         world.died.append(self._died)
         agent.deeds.update(

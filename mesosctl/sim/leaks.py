@@ -18,6 +18,7 @@ from mesosctl.errors import require
 from mesosctl.sim.cluster import Cluster
 from mesosctl.sim.hosts import Host
 from mesosctl.sim.strangers import Stranger
+from mesosctl.sim.volumes import require_none
 
 
 def require_no_leaks(cluster: Cluster) -> None:
@@ -54,6 +55,7 @@ def _master(cluster: Cluster) -> None:
         return
     state = machine.state
     _none("master", "admissions", state.admissions)
+    _none("master", "requests for volumes", state.volume_waits)
     for framework_id, framework in state.frameworks.items():
         _none("master", f"tasks of {framework_id}", framework.tasks)
         gone = framework_id in state.removed
@@ -86,6 +88,7 @@ def _master(cluster: Cluster) -> None:
 def _host(host: Host) -> None:
     agent = host.agent.machine
     _none(host.name, "containers", host.containers)
+    require_none(host.name, host.volumes, host.agent.disk.rows("volumes"))
     if not isinstance(agent, AgentMachine):
         return
     require(not len(agent.tasks), f"I6: {host.name} still has tasks")

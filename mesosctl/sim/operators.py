@@ -2,14 +2,15 @@
 
 Rules: their chance is their own, so that what they do changes nothing else that a seed draws, and
 only some seeds have any. They say `gone` of hosts alone that were switched off. Healing ends with
-every agent in use, no quota, nothing reserved. What they decided is on the master's disk, and is
-believed from there.
+every agent in use, no quota, no volume, nothing reserved. What they decided is on the master's
+disk, and is believed from there.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mesosctl.core.machine import Effect, Event, Put, Received, Send
@@ -17,6 +18,8 @@ from mesosctl.core.master.registry import AgentEntry, Mode
 from mesosctl.errors import require
 from mesosctl.model.reservations import renamed
 from mesosctl.model.resources import Resources
+from mesosctl.model.volumes import Volume
+from mesosctl.protocol.codec import pack, unpack
 from mesosctl.protocol.envelope import Envelope
 from mesosctl.protocol.messages.agent import LaunchTasks
 from mesosctl.protocol.messages.base import Message
@@ -29,11 +32,14 @@ from mesosctl.protocol.messages.maintenance import (
     Unreserve,
 )
 from mesosctl.protocol.messages.roles import Quota, SetQuotas, SetRoles
+from mesosctl.protocol.messages.volumes import CreateVolume, DestroyVolume
 from mesosctl.protocol.schema import from_plain
+from mesosctl.sim import volumes
 
 if TYPE_CHECKING:
     from mesosctl.sim.cluster import Cluster
     from mesosctl.sim.disk import Row
+    from mesosctl.sim.hosts import Host
     from mesosctl.sim.node import Node
 
 SHARE = 0.25
@@ -43,6 +49,12 @@ LOOK_S = 2.0
 # What an agent stops with that the master refuses for good.
 REFUSED = 5
 WITHHELD = ("draining", "deactivated")
+
+
+def _begin_anew(agent: Node, host: Host) -> None:
+    """Somebody gives a refused agent an empty disk."""
+    agent.disk.clear()
+    host.volumes.clear()
 
 
 class Operators:
@@ -61,8 +73,8 @@ class Operators:
         """In some seeds, start to decide things."""
         if self._chance.random() < SHARE:
             self._world.judges.append(self)
-            for agent in self._cluster.agents:
-                agent.stops_with[REFUSED] = agent.disk.clear
+            for agent, host in zip(self._cluster.agents, self._cluster.hosts, strict=True):
+                agent.stops_with[REFUSED] = partial(_begin_anew, agent, host)
             self._later()
 
     def _later(self) -> None:
@@ -82,6 +94,9 @@ class Operators:
             self._quota,
             self._reserve,
             self._unreserve,
+            self._create,
+            self._create,
+            self._destroy,
         )
         self._chance.choice(deeds)(self._chance.randrange(len(self._cluster.agents)))
         self._later()
@@ -126,9 +141,27 @@ class Operators:
         name, role = self._cluster.agents[number].name, self._chance.choice(["other", "other/sub"])
         self._say("unreserve", Unreserve(self._id(), (name,), role, Resources.scalars(cpus=1)))
 
+    def _create(self, number: int) -> None:
+        """A volume of one or the other id, of disk that is reserved for it just before."""
+        name = self._cluster.agents[number].name
+        volume = Volume(self._chance.choice(volumes.IDS), volumes.ROLE, volumes.DISK_MILLI)
+        size = Resources.of_values({"disk": volumes.DISK_MILLI})
+        self._say("reserve", Reserve(self._id(), (name,), volumes.ROLE, size))
+        self._say("create", CreateVolume(self._id(), name, volume))
+
+    def _destroy(self, number: int) -> None:
+        name, volume = self._cluster.agents[number].name, self._chance.choice(volumes.IDS)
+        self._say("destroy", DestroyVolume(self._id(), name, volumes.ROLE, volume))
+
     def _give_back(self, agent_id: str, row: Row) -> bool:
-        """Have the latest reservation of an agent given back; whether there is any."""
+        """Have the volumes and the latest reservation of an agent given back; whether any are."""
         entry = from_plain(AgentEntry, dict(row))
+        if entry.mode is not Mode.GONE and entry.volumes:
+            for volume_id, is_settled in volumes.volumes_of(entry):
+                if is_settled:
+                    message = DestroyVolume(self._id(), agent_id, volumes.ROLE, volume_id)
+                    self._say("destroy", message)
+            return True
         # The deepest first: what was refined goes back before what it was refined from.
         known = sorted(entry.reserved, key=lambda one: one.role.count("/"))
         if not known or entry.mode is Mode.GONE:
@@ -183,6 +216,9 @@ class Operators:
                 before = (node.row("agents", effect.key) or {}).get("mode", "")
                 stays = before != "gone" or effect.value.get("mode") == "gone"
                 require(stays, f"I3: {effect.key} was gone and is {effect.value.get('mode')}")
+                known = node.row("agents", effect.key)
+                if known is not None:
+                    volumes.require_kept(known, unpack(pack(effect.value)))
 
     def began(self, node: Node) -> None:
         """See Judge."""
