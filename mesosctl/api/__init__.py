@@ -11,6 +11,7 @@ from mesosctl.model.constraints import Where
 from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import Command, StatusUpdate, TaskInfo, TaskState
+from mesosctl.model.volumes import Volume, VolumeMount
 from mesosctl.protocol.messages.agent import TaskKill
 from mesosctl.protocol.messages.framework import Operation, OperationResult
 from mesosctl.protocol.messages.maintenance import InverseOffer
@@ -33,6 +34,8 @@ __all__ = [
     "TaskInfo",
     "TaskKill",
     "TaskState",
+    "Volume",
+    "VolumeMount",
     "Waiting",
     "Where",
 ]

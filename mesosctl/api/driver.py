@@ -81,7 +81,7 @@ class Scheduler:
     def operated(self, driver: Driver, results: Sequence[OperationResult]) -> None:
         """What became of operations; not told again if the connection is lost before it is heard.
 
-        Offers show what is reserved, whatever was heard.
+        Offers show what is reserved and which volumes there are, whatever was heard.
         """
 
     def agent_moved(self, driver: Driver, agent_id: AgentId, name: str, state: str) -> None:
@@ -172,7 +172,9 @@ class Driver:
         """Launch tasks on offers of one agent; the rest is refused for `refuse_s` seconds.
 
         `operations` go first: they reserve what is offered for the framework's role or for one
-        below it, or give it back. What became of them is told to `Scheduler.operated`.
+        below it, or give it back; they create volumes of reserved disk, and destroy those that are
+        offered, which takes until the agent has done it. What became of them is told to
+        `Scheduler.operated`.
         """
         ids = [offer.offer_id for offer in offers]
         self._machine.do(self._machine.driver.accept(ids, tasks, refuse_s, operations))

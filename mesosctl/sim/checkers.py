@@ -6,9 +6,10 @@ out twice (the machines' own check() after a pass, and here the hosts); I5 what 
 what happened, and it is on disk before it is acknowledged; I7 a task that is told to have ended is
 dead; I9 an offer is used once; I10 and I11 everything ends, in the company of fools, too; I12
 nobody stops for want of sense, or speaks after its disk failed. I6 is in leaks.py, I8, I13 and I14
-in rights.py, I17 in lanes.py, I18 in preemption.py, I15 and I16 compare whole runs (seeds.py). A
-violation raises InvariantBroken with the number. What is sent is judged when its pass ends, so
-against what is on disk by the time that it is sent. Only history and messages are believed.
+in rights.py, I17 in lanes.py, I18 in preemption.py, I19 in volumes.py, I15 and I16 compare whole
+runs (seeds.py). A violation raises InvariantBroken with the number. What is sent is judged when its
+pass ends, so against what is on disk by the time that it is sent. Only history and messages are
+believed.
 """
 
 from __future__ import annotations

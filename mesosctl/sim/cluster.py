@@ -35,6 +35,7 @@ from mesosctl.sim.operators import Operators
 from mesosctl.sim.plan import Plan, attributes_of
 from mesosctl.sim.strangers import Prey, Stranger
 from mesosctl.sim.visitor import LINK
+from mesosctl.sim.volumes import volumes_kept
 from mesosctl.sim.wire import Connection
 from mesosctl.sim.world import World
 
@@ -354,6 +355,7 @@ class Cluster:
             and all(
                 not agent.disk.rows(table) for agent in self.agents for table in (TASKS, PROGRESS)
             )
+            and not volumes_kept(master.state.registry)
             and all(ended)
         )
 
@@ -372,6 +374,8 @@ class Cluster:
             for agent_record in self.master.machine.state.agents.values():
                 if agent_record.tasks:
                     parts.append(f"master: {list(agent_record.tasks)}")
+            kept = volumes_kept(self.master.machine.state.registry)
+            parts += [f"volumes: {', '.join(kept)}"] if kept else []
         for agent, host in zip(self.agents, self.hosts, strict=True):
             tasks, held = list(agent.disk.rows(TASKS)), list(host.containers)
             parts += [f"{agent.name} keeps {tasks} in {held}"] if tasks or held else []

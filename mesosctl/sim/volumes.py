@@ -1,8 +1,9 @@
-"""Persistent volumes of a simulated host, and the operators' part in them.
+"""Persistent volumes of a simulated host, and the operators' part in them; I19.
 
 Rules: a volume's directory is on the host's disk: it outlives the agent and the host's power. What
-is made or removed takes a moment, in which its agent may die with the deed done and nobody told. A
-volume leaves the master's registry only by removal, or when it could not be made.
+is made or removed takes a moment, in which its agent may die with the deed done and nobody told.
+I19: a volume leaves the master's registry only by removal, or when it could not be made; data are
+removed only while the registry has them as being removed, or of an agent that is gone.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from mesosctl.core.agent.effects import (
     VolumeRemoved,
 )
 from mesosctl.core.machine import Effect, Event
-from mesosctl.core.master.registry import AgentEntry
+from mesosctl.core.master.registry import AgentEntry, Mode
 from mesosctl.errors import require
+from mesosctl.model.ids import AgentId
 from mesosctl.model.volumes import Volume, VolumeState
 from mesosctl.protocol.schema import from_plain
 from mesosctl.sim.disk import Row
@@ -74,13 +76,26 @@ def volumes_of(entry: AgentEntry) -> list[tuple[str, bool]]:
     return [(one.volume.volume_id, one.state in _SETTLED) for one in entry.volumes]
 
 
+def volumes_kept(registry: Mapping[AgentId, AgentEntry]) -> list[str]:
+    """The volumes that a master's registry has, but those of agents that are gone."""
+    return [
+        f"{one.volume} of {entry.name} is {one.state}"
+        for entry in registry.values()
+        if entry.mode is not Mode.GONE
+        for one in entry.volumes
+    ]
+
+
 def require_kept(before: Row, after: Row) -> None:
     """What the registry forgets of an agent was to be removed, or was never made."""
     known, kept = (from_plain(AgentEntry, dict(row)) for row in (before, after))
     keys = [one.volume.key for one in kept.volumes]
     for one in known.volumes:
         is_over = one.state not in _SETTLED
-        require(is_over or one.volume.key in keys, f"I15: volume {one.volume} is forgotten")
+        require(is_over or one.volume.key in keys, f"I19: volume {one.volume} is forgotten")
+    for one in kept.volumes:
+        # Nothing takes a disk away here.
+        require(one.state is not VolumeState.LOST, f"I19: volume {one.volume} is taken for lost")
 
 
 def require_none(name: str, disk: VolumeDisk, rows: Mapping[str, bytes]) -> None:

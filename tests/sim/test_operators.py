@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 
-from mesosctl.core.master import maintenance
+from mesosctl.core.agent import volumes as agent_volumes
+from mesosctl.core.machine import Log
+from mesosctl.core.master import maintenance, volume_steps
 from mesosctl.core.master.state import MasterState
+from mesosctl.model.volumes import VolumeState
 from mesosctl.sim import operators
 from mesosctl.sim.seeds import run_seed
+from tests.sim.planting import finding
 
 Patch = pytest.MonkeyPatch
 
@@ -51,7 +55,7 @@ def test_every_seed_with_operators_comes_to_a_good_end(monkeypatch: Patch) -> No
         assert not outcome.problem, f"seed {seed}: {outcome.problem}"
         for fault, count in outcome.tally.items():
             tally[fault] = tally.get(fault, 0) + count
-    for deed in ("drain", "undrain", "deactivate", "gone"):
+    for deed in ("drain", "undrain", "deactivate", "gone", "create", "destroy"):
         assert tally.get(deed), f"nobody said {deed}"
     assert tally.get("drain with tasks")
 
@@ -64,3 +68,41 @@ def test_a_planted_bug_of_maintenance_is_found(
     monkeypatch.setattr(operators, "SHARE", 1.0)
     plant(monkeypatch)
     assert any(run_seed(seed).problem for seed in range(9000, 9040))
+
+
+def volume_order_is_not_repeated(patch: Patch) -> None:
+    """An agent that comes back is not told again what it was to make or remove."""
+    patch.setattr(volume_steps, "order_again", lambda state, agent_id: [])
+
+
+def volume_is_told_before_it_is_kept(patch: Patch) -> None:
+    """The agent has no record of a volume that it told the master it has made."""
+    patch.setattr(agent_volumes, "put", lambda table, key, entry: Log("info", "nothing is kept"))
+
+
+def volume_is_forgotten_at_once(patch: Patch) -> None:
+    """The registry drops a volume when its agent is told to remove it."""
+    original = volume_steps.put
+
+    def put(state: Any, agent_id: Any, key: Any, changed: Any, request: str = "") -> Any:
+        over = changed is not None and changed.state is VolumeState.REMOVING
+        return original(state, agent_id, key, None if over else changed, request)
+
+    patch.setattr(volume_steps, "put", put)
+
+
+@pytest.mark.parametrize(
+    ("plant", "likely"),
+    [
+        (volume_order_is_not_repeated, 9025),
+        (volume_is_told_before_it_is_kept, 9033),
+        (volume_is_forgotten_at_once, 9005),
+    ],
+)
+def test_a_planted_bug_of_volumes_is_found(
+    monkeypatch: Patch, plant: Callable[[Patch], None], likely: int
+) -> None:
+    """By what never ends, by what is left over, or by what the registry says."""
+    monkeypatch.setattr(operators, "SHARE", 1.0)
+    plant(monkeypatch)
+    assert finding([likely, *range(9000, 9100)], begins="I")

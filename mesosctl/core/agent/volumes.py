@@ -31,6 +31,8 @@ class Volumes:
         self._session = session
         self._known: dict[_Key, Volume] = {}
         self._lost: dict[_Key, None] = {}
+        # What the disk is at, and whether it removes it; one thing at a time for each volume.
+        self._busy: dict[_Key, bool] = {}
         # Those that a task may have been using since they were last closed.
         self._lent: dict[_Key, None] = {}
 
@@ -60,22 +62,35 @@ class Volumes:
         effects: list[Effect] = []
         for volume in message.make:
             known = self._known.get(volume.key)
-            if known is None or volume.key in self._lost:
+            if volume.key in self._busy:
+                effects += self._wait(volume, False)
+            elif known is None or volume.key in self._lost:
+                self._busy[volume.key] = False
                 effects.append(deeds.MakeVolume(volume))
             else:
                 problem = "" if known == volume else f"there is another of {known.disk}"
                 effects += self._say(VolumeResult(volume, False, problem))
         for volume in message.remove:
-            if volume.key in self._in_use():
+            if volume.key in self._busy:
+                effects += self._wait(volume, True)
+            elif volume.key in self._in_use():
                 effects += self._say(VolumeResult(volume, True, "a task uses it"))
             else:
+                self._busy[volume.key] = True
                 effects.append(deeds.RemoveVolume(volume))
         return effects
+
+    def _wait(self, volume: Volume, removes: bool) -> list[Effect]:
+        """It is at it: that is told when it is done. A second deed could be done after a third."""
+        if self._busy[volume.key] is removes:
+            return []
+        return self._say(VolumeResult(volume, removes, "its disk is at it just now"))
 
     def take(self, event: Event) -> list[Effect]:
         """What came of it: on disk before it is told."""
         match event:
             case deeds.VolumeMade(volume=volume, problem=problem):
+                self._busy.pop(volume.key, None)
                 effects: list[Effect] = []
                 if not problem:
                     self._known[volume.key] = volume
@@ -83,6 +98,7 @@ class Volumes:
                     effects = [put(VOLUMES, _name(volume), volume)]
                 return effects + self._say(VolumeResult(volume, False, problem))
             case deeds.VolumeRemoved(volume=volume, problem=problem):
+                self._busy.pop(volume.key, None)
                 effects = []
                 if not problem:
                     for table in (self._known, self._lost, self._lent):

@@ -65,6 +65,24 @@ def test_one_that_cannot_be_made_leaves_nothing(bench: Bench) -> None:
     assert bench.tables[VOLUMES] == {}
 
 
+def test_a_deed_is_not_begun_again_while_it_is_done(bench: Bench) -> None:
+    """A second answer that comes late would bring back the record of what is removed meanwhile."""
+    bench.up()
+    bench.tell(OrderVolumes(make=(DATA,)))
+    bench.tell(OrderVolumes(make=(DATA,)))
+    assert bench.took_deeds(deeds.MakeVolume) == [deeds.MakeVolume(DATA)]
+    bench.do(deeds.VolumeMade(DATA))
+    assert results(bench) == [VolumeResult(DATA, False)]
+    bench.tell(OrderVolumes(remove=(DATA,)))
+    bench.tell(OrderVolumes(remove=(DATA,)))
+    assert bench.took_deeds(deeds.RemoveVolume) == [deeds.RemoveVolume(DATA)]
+    bench.tell(OrderVolumes(make=(DATA,)))
+    [result] = results(bench)
+    assert result.problem and bench.took_deeds(deeds.MakeVolume) == []
+    bench.do(deeds.VolumeRemoved(DATA))
+    assert results(bench) == [VolumeResult(DATA, True)]
+
+
 def test_a_removed_volume_is_told_when_its_record_is_gone(bench: Bench) -> None:
     """Also one that nobody knows: it was removed before, and the answer was lost."""
     made(bench)
