@@ -22,7 +22,8 @@ from pathlib import Path
 
 from mesosctl.core.agent import effects as deeds
 from mesosctl.core.machine import Event
-from mesosctl.model.volumes import Volume, VolumePlace
+from mesosctl.model.ids import is_role
+from mesosctl.model.volumes import Volume, VolumePlace, is_volume_id, path_problem
 from mesosctl.runtime.loop import Loop
 from mesosctl.runtime.removal import Grave
 
@@ -71,6 +72,8 @@ class VolumeDeeds:
 
     def _make_directory(self, volume: Volume) -> Grave | None:
         """What lay there before is in the grave that is returned."""
+        if not _is_sane(volume):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         grave = None
         top = self._open_top()
         roles = _passable(top, ROLES)
@@ -94,6 +97,9 @@ class VolumeDeeds:
     def _remove(self, effect: deeds.RemoveVolume) -> None:
         """Out of everybody's reach in the loop; the time that its data take is the thread's."""
         volume = effect.volume
+        if not _is_sane(volume):
+            self._loop.post(deeds.VolumeRemoved(volume, os.strerror(errno.EINVAL)))
+            return
         try:
             top = self._open_top()
             grave = Grave(top)
@@ -131,6 +137,9 @@ class VolumeDeeds:
         """
         for place in places:
             name = role_name(place.role)
+            problem = path_problem(place.path)
+            if problem:
+                raise NoVolume(problem)
             try:
                 volume = self._open(f"{ROLES}/{name}/{place.volume_id}")
             except OSError as error:
@@ -191,12 +200,19 @@ def role_name(role: str) -> str:
     return role.replace("/", " ")
 
 
+def _is_sane(volume: Volume) -> bool:
+    """Whether its names are such that a path can be made of them."""
+    return is_volume_id(volume.volume_id) and is_role(volume.role)
+
+
 def _place(volume: Volume) -> str:
     return f"{ROLES}/{role_name(volume.role)}/{volume.volume_id}"
 
 
 def _open_by_parts(at: int, path: str) -> int:
     parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
     opened = os.dup(at)
     for part in parts:
         try:

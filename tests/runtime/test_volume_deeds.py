@@ -146,6 +146,23 @@ def test_a_sandbox_in_which_something_is_in_the_way_is_refused(host: Host, tmp_p
         host.lend(VolumePlace("ops", "data1", "x"))
 
 
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "../../outside"])
+def test_no_name_leads_out_of_the_volumes(host: Host, tmp_path: Path, name: str) -> None:
+    """A master lets none of these pass; an agent does not rely on that."""
+    (tmp_path / "outside").mkdir()
+    host.loop.do(deeds.MakeVolume(DATA))
+    bad = Volume(name, "eng/web", 1)
+    event = host.loop.do(deeds.MakeVolume(bad))
+    assert isinstance(event, deeds.VolumeMade) and event.problem
+    assert missing(host.top, (bad,)) == (bad,)
+    for place in (VolumePlace("eng/web", name, "x"), VolumePlace("eng/web", "data1", "../x")):
+        with pytest.raises(NoVolume):
+            host.lend(place)
+    event = host.loop.do(deeds.RemoveVolume(bad))
+    assert isinstance(event, deeds.VolumeRemoved) and event.problem
+    assert host.data.is_dir() and (tmp_path / "outside").is_dir()
+
+
 def test_a_disk_that_does_not_take_it_is_told(host: Host, tmp_path: Path) -> None:
     """One line, and the agent goes on."""
     host.top.write_text("no directory")

@@ -34,6 +34,7 @@ from mesosctl.limits import (
 from mesosctl.model.ids import AgentId, FrameworkId
 from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources
+from mesosctl.model.volumes import volume_ids
 
 if TYPE_CHECKING:
     from mesosctl.core.machine import Now
@@ -148,6 +149,7 @@ class Gatherings:
         """The agent that lacks least of the task; None if it fits on one or can fit on none."""
         info = framework.info
         given_up = self._given_up.get(info.framework_id, {})
+        volumes = volume_ids(task)
         best: tuple[float, int, AgentId] | None = None
         for agent_id, agent in islice(state.agents.items(), GATHER_SCAN):
             if (
@@ -167,6 +169,9 @@ class Gatherings:
             for offer_id in framework.offers:
                 offer = state.offers[offer_id].offer
                 free = free + offer.resources if offer.agent_id == agent_id else free
+            if volumes and not volumes <= volume_ids(free):
+                # Its volume is in use: no space would be enough until that has ended.
+                continue
             lacking = _lacking(free, task)
             if not lacking:
                 return None

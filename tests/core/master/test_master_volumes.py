@@ -9,6 +9,7 @@ import pytest
 
 from mesosctl.core.driver import OffersRescinded, OperationsDone, StatusArrived
 from mesosctl.core.machine import Received, Send
+from mesosctl.model.cluster import Demand
 from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import TaskState
 from mesosctl.model.volumes import Volume, VolumeMount
@@ -76,6 +77,7 @@ def made(cluster: Any, volume: Volume = DATA) -> Any:
     command = Command(cluster, CreateVolume("c1", "a1", volume))
     say(cluster, agent, False, volume=volume)
     assert isinstance(command.answers[0], Volumes)
+    del cluster.peers[command.name]
     return agent
 
 
@@ -439,3 +441,25 @@ def test_what_keeps_a_task_off_its_volume_is_told(cluster: Any) -> None:
         ("Resources", ["{data1}"]),
         ("NoVolume", []),
     ]
+
+
+@pytest.mark.parametrize("in_use", [True, False])
+def test_no_space_is_gathered_for_a_task_whose_volume_is_in_use(cluster: Any, in_use: bool) -> None:
+    """It would be kept from others for nothing; once the volume is free it is gathered."""
+    agent = made(cluster)
+    eng = cluster.framework("eng", role="eng")
+    [offer] = offers_of(eng)
+    user = using(cluster, agent, "t1") if in_use else cluster.task(agent, "t1", "cpus:1;mem:512")
+    eng.do(eng.driver.accept((offer.offer_id,), (user,), 3600.0))
+    eng.do(eng.driver.suppress())
+    small = cluster.framework("small", role="small", demand=Demand(R("cpus:1;mem:64"), 9))
+    for offer in offers_of(small):
+        task = cluster.task(agent, offer.offer_id, "cpus:3;mem:192")
+        small.do(small.driver.accept((offer.offer_id,), (task,), 0.0))
+    wanted = Demand(R("cpus:2;mem:64;volumes:{data1}"), 1)
+    cluster.framework("web", role="eng/web", demand=wanted)
+    cluster.advance(1.0)
+    # It is looked for when something else makes an allocation due.
+    cluster.master.state.allocation_wanted = True
+    cluster.settle()
+    assert bool(cluster.master.state.gatherings.by_agent) is not in_use
