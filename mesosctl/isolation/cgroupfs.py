@@ -2,6 +2,8 @@
 
 Rules: every call takes a ready-made path and touches the kernel once (these run once per task);
 an error that a user can meet names the path, the data and the kernel's reason.
+Files of directories that are used again and again are kept open (`hold`), because opening one and
+closing it costs several times what reading it does. One thread does all this.
 `make_dir` and `remove_dir` stand alone so that a test can shape directories as a kernel would.
 """
 
@@ -18,6 +20,14 @@ UNIFIED = ""
 # No O_TRUNC: the kernel ignores it for these files but does work for it.
 WRITE_FLAGS = os.O_WRONLY | os.O_CLOEXEC
 _READ_BYTES = 65536
+# Version 1 shows an old list of processes to whoever keeps that file open.
+_NEVER_HELD = ("cgroup.procs", "tasks")
+
+# Of directories that are held: their open files by name, for reading and for writing. And all of
+# these by path.
+_held: dict[str, list[str]] = {}
+_readers: dict[str, int] = {}
+_writers: dict[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +103,65 @@ def own_directory(mount: Mount, path: str) -> str:
     return (mount.directory + below).rstrip("/")
 
 
+def hold(directory: str) -> None:
+    """Keep files of this directory open from their next use on, until `let_go`."""
+    _held.setdefault(directory, [])
+
+
+def held() -> int:
+    """How many directories are held."""
+    return len(_held)
+
+
+def moved(old: str, new: str) -> None:
+    """A directory has another name now, and what is open of it stays open."""
+    names = _held.pop(old, None)
+    if names is None:
+        return
+    _held[new] = names
+    for name in names:
+        for table in (_readers, _writers):
+            descriptor = table.pop(f"{old}/{name}", None)
+            if descriptor is not None:
+                table[f"{new}/{name}"] = descriptor
+
+
+def let_go(directory: str) -> None:
+    """Close what is open of a directory."""
+    for name in _held.pop(directory, ()):
+        for table in (_readers, _writers):
+            descriptor = table.pop(f"{directory}/{name}", None)
+            if descriptor is not None:
+                os.close(descriptor)
+
+
+def _kept(table: dict[str, int], path: str, descriptor: int) -> bool:
+    """Keep what was just opened, where its directory is held."""
+    directory, _, name = path.rpartition("/")
+    names = _held.get(directory)
+    if names is None or name in _NEVER_HELD:
+        return False
+    if path in table:
+        return False
+    if name not in names:
+        names.append(name)
+    table[path] = descriptor
+    return True
+
+
 def read(path: str) -> bytes:
     """The whole of a small file. Raises OSError, which names the path."""
+    descriptor = _readers.get(path, -1)
+    if descriptor >= 0:
+        data = os.pread(descriptor, _READ_BYTES, 0)
+        if len(data) < 4096:
+            return data
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    keeps = False
     try:
         data = os.read(descriptor, _READ_BYTES)
         if len(data) < 4096:
+            keeps = bool(_held) and _kept(_readers, path, descriptor)
             return data
         # Kernel files are handed out in pieces of about a page, whatever is asked for.
         pieces = [data]
@@ -107,17 +170,25 @@ def read(path: str) -> bytes:
             pieces.append(data)
         return b"".join(pieces)
     finally:
-        os.close(descriptor)
+        if not keeps:
+            os.close(descriptor)
 
 
 def write(path: str, data: bytes) -> None:
     """Write one value. Raises LimitUnavailable with path, value and reason."""
     try:
+        descriptor = _writers.get(path, -1)
+        if descriptor >= 0:
+            os.pwrite(descriptor, data, 0)
+            return
         descriptor = os.open(path, WRITE_FLAGS)
+        keeps = False
         try:
             os.write(descriptor, data)
+            keeps = bool(_held) and _kept(_writers, path, descriptor)
         finally:
-            os.close(descriptor)
+            if not keeps:
+                os.close(descriptor)
     except OSError as error:
         raise refused(f"cannot write {data.decode()!r} to {path}", error) from error
 

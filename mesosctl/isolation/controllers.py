@@ -20,6 +20,8 @@ from mesosctl.model.records import dataclass
 
 PROBE = "_probe"
 NOTHING = Usage(0.0, 0.0, 0, None, 0)
+# Of so many directories files are kept open, about four of each.
+HELD_MAX = 128
 
 
 class Controller(Protocol):
@@ -132,10 +134,20 @@ class Cgroups:
         except (OSError, LimitUnavailable):
             # Somebody took it for a leftover and removed it; or an older kernel cannot do this.
             self._spares.spoil(container)
+            self._let_go(name)
+            self._let_go(container)
             self._tree.remove(name)
             self._tree.remove(container)
             return None
+        if cgroupfs.held() < HELD_MAX:
+            # It was used twice and may be a hundred times.
+            for directory in directories:
+                cgroupfs.hold(directory)
         return directories
+
+    def _let_go(self, container: str) -> None:
+        for directory in self._tree.directories(container):
+            cgroupfs.let_go(directory)
 
     def spare(self, pid: int) -> None:
         """Never count or signal this launcher, which passes through containers."""
@@ -205,6 +217,7 @@ class Cgroups:
         """Remove the container; False while something is inside."""
         if not self._tree.remove(container):
             return False
+        self._let_go(container)
         self._spares.spoil(container)
         if self._dialect.renewal is not None:
             self._dialect.renewal.forget(self._tree.directories(container))

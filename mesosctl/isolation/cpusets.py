@@ -48,10 +48,13 @@ class Cpusets(Isolator):
         else:
             self._groups = CpusetV2(mount, home, path)
         self._groups.open()
+        # Containers made here without CPUs of their own: nothing is to be removed of them.
+        self._without: dict[str, None] = {}
 
     def prepare(self, container: str, limits: Limits) -> Additions | None:
         """Choose CPUs that are free. Raises LimitUnavailable when there are too few."""
         if not limits.cores:
+            self._without[container] = None
             return None
         if limits.cores * MILLI != limits.cpus_milli:
             raise LimitUnavailable("whole cores need a whole number of cpus", "ask for such a one")
@@ -75,6 +78,9 @@ class Cpusets(Isolator):
 
     def cleanup(self, container: str) -> None:
         """The CPUs are free with the removal of the container."""
+        if container in self._without:
+            del self._without[container]
+            return
         if not self._groups.remove(container):
             raise LimitUnavailable(f"{container} is still busy in the controller cpuset")
 

@@ -118,6 +118,7 @@ class Tree:
         """
         for top in self.tops:
             os.rename(f"{top}/{old}", f"{top}/{new}")
+            cgroupfs.moved(f"{top}/{old}", f"{top}/{new}")
 
     def signal(self, container: str, signum: int) -> int:
         """Send a signal to every process inside; returns how many got it."""

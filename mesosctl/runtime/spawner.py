@@ -53,7 +53,8 @@ else:
 
 HEADER = struct.Struct(">I")
 FRAME_LIMIT_BYTES = 16 * 1024 * 1024
-READ_BYTES = 256 * 1024
+# Less than what malloc asks the kernel for each time, and gives back with each order.
+READ_BYTES = 64 * 1024
 PENDING_ORDERS_LIMIT = 64
 NOFILE_SOFT = 1024
 NOFILE_HARD = 524_288

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,36 @@ def test_missing_counters_read_as_zero(tmp_path: Path) -> None:
     assert cgroupfs.keyed(str(tmp_path / "none"), b"oom_kill") == 0
     assert cgroupfs.keyed(str(tmp_path / "events"), b"oom_kill") == 2
     assert cgroupfs.keyed(str(tmp_path / "events"), b"kill") == 0
+
+
+def test_held_files_stay_open_under_another_name(tmp_path: Path) -> None:
+    """A container that is used again is read and written through what is open already."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    (old / "limit").write_text("1\n")
+    cgroupfs.hold(str(old))
+    before = len(os.listdir("/proc/self/fd"))
+    assert cgroupfs.number(f"{old}/limit") == 1
+    cgroupfs.write(f"{old}/limit", b"2")
+    assert len(os.listdir("/proc/self/fd")) == before + 2
+    old.rename(new)
+    cgroupfs.moved(str(old), str(new))
+    assert cgroupfs.number(f"{new}/limit") == 2
+    cgroupfs.write(f"{new}/limit", b"3")
+    assert cgroupfs.number(f"{new}/limit") == 3
+    assert len(os.listdir("/proc/self/fd")) == before + 2
+    cgroupfs.let_go(str(new))
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert cgroupfs.number(f"{new}/limit") == 3
+    assert not cgroupfs.held()
+
+
+def test_lists_of_processes_are_never_kept_open(tmp_path: Path) -> None:
+    """Version 1 would show an old list, and a container with processes would count as empty."""
+    (tmp_path / "cgroup.procs").write_text("7\n")
+    cgroupfs.hold(str(tmp_path))
+    assert cgroupfs.pids_in(f"{tmp_path}/cgroup.procs") == [7]
+    (tmp_path / "cgroup.procs").unlink()
+    (tmp_path / "cgroup.procs").write_text("8\n")
+    assert cgroupfs.pids_in(f"{tmp_path}/cgroup.procs") == [8]
+    cgroupfs.let_go(str(tmp_path))
