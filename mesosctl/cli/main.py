@@ -6,10 +6,12 @@ exception that nobody foresaw, show a traceback; whatever a user or the machine 
 
 from __future__ import annotations
 
+import atexit
 import errno
 import io
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
@@ -32,7 +34,24 @@ _OURS = (1, 3, 4, 5, EXIT_BUG)
 def main() -> NoReturn:
     """Run the command line of this process and end it."""
     _occupy_standard_streams()
-    sys.exit(run(sys.argv[1:]))
+    _end(run(sys.argv[1:]))
+
+
+def _end(code: int) -> NoReturn:
+    """End the process as `sys.exit` does, but leave its memory to the kernel.
+
+    Taking hundreds of modules apart one by one is a tenth of what a short command takes. What was
+    registered for the end is called; with a thread that still runs, the usual way is gone.
+    """
+    if threading.active_count() > 1:
+        sys.exit(code)
+    atexit._run_exitfuncs()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    except (OSError, ValueError):
+        sys.exit(code)
+    os._exit(code & 0xFF)
 
 
 def run(args: Sequence[str]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket as system_socket
 import struct
 
 import zmq
@@ -92,6 +91,8 @@ class Monitor:
 
 def resolved(place: str) -> str:
     """libzmq binds to numbers only: the first number that a host name stands for."""
+    import socket as system_socket
+
     host, port = parse_address(place)
     try:
         found = system_socket.getaddrinfo(

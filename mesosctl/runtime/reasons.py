@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket as system_socket
-
 from mesosctl.errors import MesosctlError, NotFound, Refused, Unreachable, UsageError
 from mesosctl.model.masters import split_masters
 from mesosctl.protocol.messages.base import Message
@@ -37,6 +35,8 @@ def check_host(address: str) -> None:
 
 
 def _check_host(address: str) -> None:
+    import socket as system_socket
+
     host, port = parse_address(address)
     # As bytes where that is the same: of text Python wants to know how it is written in IDNA, and
     # the tables for that take longer to load than an answer takes to come.

@@ -12,7 +12,6 @@ Rules:
 from __future__ import annotations
 
 import os
-import socket as system_socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import field
@@ -330,6 +329,8 @@ class ServerSocket:
         The descriptor belongs to libzmq's thread, which may close it at any moment: so it is only
         shut down through a duplicate, and only if that is a socket to the right address.
         """
+        import socket as system_socket
+
         self._follow()
         if peer.descriptor not in self._live:
             return
