@@ -111,7 +111,9 @@ def test_a_preempted_task_runs_again_and_nothing_is_counted(world: World) -> Non
         world.status(wire, TaskState.KILLED, reason=Reason.PREEMPTED, message="preempted: for x")
         view = task_of(world, "1")
         assert (view.state, view.message) == ("pending", f"attempt {attempt} was preempted: for x")
-    assert world.machine.queue.jobs[1].tasks[0].losses == 0
+    task = world.machine.queue.jobs[1].tasks[0]
+    assert task.losses == 0
+    assert {change.reason for change in task.history} == {"Preempted"}
 
 
 def test_one_that_was_killed_meanwhile_stays_killed(world: World) -> None:

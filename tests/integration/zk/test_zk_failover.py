@@ -69,10 +69,15 @@ def resets(part: Part) -> int:
 
 
 def test_a_killed_leader_is_replaced(masters: Masters) -> None:
-    """kill -9: another master leads, agent and framework go to it, and the job goes on."""
+    """kill -9: another master leads, agent and framework go to it, and the job goes on.
+
+    What an operator had set for a role holds there, since that is on disk before a command ends.
+    """
     env = masters.start().env
     job = Job(env)
     first, epoch = masters.leader()
+    env.ok("role", "set", "eng", "--weight", "2.5", "--priority", "3")
+    env.ok("quota", "set", "eng", "cpus:2", "--guarantee", "cpus:1")
     first.kill_nine()
     began = time.monotonic()
     second, later = masters.leader(epoch)
@@ -80,6 +85,9 @@ def test_a_killed_leader_is_replaced(masters: Masters) -> None:
     print(f"offering again {time.monotonic() - began:.1f} s after kill -9")
     assert second is not first and later == epoch + 1
     job.check()
+    [eng] = [row for row in env.json("roles")["roles"] if row["role"] == "eng"]
+    assert (eng["weight"], eng["priority"]) == (2.5, 3)
+    assert (eng["limit"], eng["guarantee"]) == ("cpus:2", "cpus:1")
     first.restart()
     until(lambda: f"leads, in epoch {later}" in first.text(), "the old one stands by")
     assert "leads no longer" not in second.text()
