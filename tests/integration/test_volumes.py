@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,31 @@ def test_a_volume_is_the_users_while_a_task_uses_it_and_closed_afterwards(env: C
     assert on_volume(env, "eng", "echo 2 > db/root; chmod 600 db/root; stat -c %U db/") == "root\n"
     told = on_volume(env, "eng", "stat -c %U db/; cat db/mine db/root || true", "--user", "nobody")
     assert told == "nobody\n1\n"
+
+
+@pytest.mark.slow
+def test_what_is_begun_goes_on_after_kill_nine_in_the_middle(env: ClusterEnv) -> None:
+    """Of the master while a volume is made, of the agent before it has removed one."""
+    master = env.master("--no-framework")
+    agent = env.agent("cpus:4;mem:2G;disk:4G")
+    env.ok("reserve", "a1", "disk:1G", "--role", "eng")
+    os.kill(agent.pid, signal.SIGSTOP)
+    command = env.popen(*VOLUME)
+    until(lambda: state(env) == [("data1", "making")], "the agent is asked for it")
+    master.kill_nine()
+    os.kill(agent.pid, signal.SIGCONT)
+    master.restart()
+    until(lambda: state(env) == [("data1", "ready")], "it is made all the same")
+    # The command asks again under the same request, and is told of the one volume.
+    assert "is made" in command.communicate(timeout=60)[1]
+    inside(env).joinpath("note").write_text("x")
+    env.wait_for_agents(1)
+    os.kill(agent.pid, signal.SIGSTOP)
+    command = env.popen("volume", "destroy", "a1", "data1", "--role", "eng")
+    until(lambda: state(env) == [("data1", "removing")], "the agent is told")
+    agent.kill_nine()
+    assert inside(env).exists()
+    agent.restart()
+    until(lambda: env.json("volume", "list")["volumes"] == [], "it is removed all the same")
+    assert not inside(env).exists()
+    assert "it goes on when it is back" in command.communicate(timeout=60)[1]

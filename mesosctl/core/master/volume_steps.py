@@ -41,10 +41,11 @@ def on_done(state: MasterState, peer: str, message: VolumesDone, now: Now) -> li
         expected = VolumeState.REMOVING if result.removed else VolumeState.MAKING
         if entry is None or entry.state is not expected:
             continue
+        about = f"volume {entry.volume} of agent {state.registry[agent_id].name}"
         if result.problem:
-            name = state.registry[agent_id].name
-            text = f"volume {entry.volume} of agent {name}: {result.problem[:200]}"
-            effects.append(Log("warning", text))
+            effects.append(Log("warning", f"{about}: {result.problem[:200]}"))
+        else:
+            effects.append(Log("info", f"{about} is {'removed' if result.removed else 'made'}"))
         # What could not be made is not there; what could not be removed is there as before.
         is_there = result.removed == bool(result.problem)
         request = "" if result.problem else entry.request
