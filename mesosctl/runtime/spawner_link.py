@@ -14,19 +14,18 @@ Messages are described in spawner.py; the two files change together.
 """
 
 import contextlib
-import json
 import os
 import signal
 import socket
 import sys
 import time
 from collections import deque
-from typing import Any
+from typing import cast
 
 from mesosctl.errors import InvariantBroken
 from mesosctl.model.records import dataclass
 from mesosctl.runtime import rawcalls
-from mesosctl.runtime.spawner import HEADER
+from mesosctl.runtime.spawner import HEADER, unpack
 from mesosctl.runtime.spawner_children import has_executed, is_in_cgroups, read_stat
 from mesosctl.runtime.spawner_orders import (
     Exited,
@@ -35,6 +34,7 @@ from mesosctl.runtime.spawner_orders import (
     SpawnerDied,
     SpawnFailed,
     SpawnOrder,
+    Stage,
     encode,
     start_command,
 )
@@ -252,30 +252,36 @@ class SpawnerLink:
                 end = HEADER.size + length
                 if len(self._received) < end:
                     break
-                body = json.loads(str(self._received[HEADER.size : end], "ascii"))
+                words = unpack(bytes(self._received[HEADER.size : end]))
                 del self._received[:end]
-                self._take_in(body)
+                self._take_in(words)
 
-    def _take_in(self, body: dict[str, Any]) -> None:
+    def _take_in(self, words: list[str]) -> None:
         """Turn one message of the spawner into a report and keep the books."""
-        kind = body.pop("op")
+        kind, *rest = words
         if kind == "exited":
-            pid = body["pid"]
-            self._last_exited = pid
-            self._reports.append(Exited(self._tasks.pop(pid, None), **body))
+            pid, status, user_s, system_s, *counts = rest
+            self._last_exited = int(pid)
+            task = self._tasks.pop(int(pid), None)
+            times = float(user_s), float(system_s)
+            self._reports.append(Exited(task, int(pid), int(status), *times, *map(int, counts)))
         elif kind == "ready":
             self._ready = True
         else:
             pending = self._sent.popleft()
             _close(pending)
-            if pending.order.id != body["id"]:
-                raise InvariantBroken(f"spawner answered {body['id']} before {pending.order.id}")
+            if pending.order.id != rest[0]:
+                raise InvariantBroken(f"spawner answered {rest[0]} before {pending.order.id}")
             if kind == "spawned":
-                self._tasks[body["pid"]] = body["id"]
+                name, pid, fell_back = rest
+                self._tasks[int(pid)] = name
                 self._last_exited = 0
-                self._reports.append(Spawned(**body))
+                self._reports.append(Spawned(name, int(pid), bool(fell_back)))
             else:
-                self._reports.append(SpawnFailed(**body))
+                name, stage, number, text, code = rest
+                exit_code = int(code) if code else None
+                where = cast("Stage", stage)
+                self._reports.append(SpawnFailed(name, where, int(number), text, exit_code))
 
     def _kill_and_wait(self) -> None:
         """Make sure that the spawner is dead, all its threads with it, and reap it."""

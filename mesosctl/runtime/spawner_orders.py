@@ -4,14 +4,13 @@ Framing and fields are described in spawner.py, which cannot import this module 
 start quickly; the two files change together.
 """
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from mesosctl.model.records import dataclass
-from mesosctl.runtime.spawner import FRAME_LIMIT_BYTES, HEADER
+from mesosctl.runtime.spawner import FRAME_LIMIT_BYTES, pack
 
 Stage = Literal["join", "user", "cwd", "stdin", "stdout", "stderr", "exec"]
 
@@ -140,9 +139,28 @@ def encode(order: SpawnOrder) -> bytes:
         raise ValueError(f"order {order.id} has cgroups and no way to join them")
     if order.join and not order.home:
         raise ValueError(f"order {order.id} has no cgroups to come back to")
-    fields = {name: getattr(order, name) for name in SpawnOrder.__slots__}
-    fields["env"] = dict(order.env)
-    body = json.dumps(fields).encode("ascii")
-    if len(body) > FRAME_LIMIT_BYTES:
-        raise ValueError(f"order {order.id} is {len(body)} bytes; at most {FRAME_LIMIT_BYTES}")
-    return HEADER.pack(len(body)) + body
+    flags = ("a" if order.append else "") + ("s" if order.path_is_script else "")
+    words = [
+        order.id,
+        order.by,
+        order.cwd,
+        order.fallback_cwd or "",
+        "" if order.uid is None else str(order.uid),
+        "" if order.gid is None else str(order.gid),
+        str(order.umask),
+        flags + ("h" if order.as_helper else ""),
+        order.stdin,
+        order.stdout,
+        order.stderr,
+        *map(str, map(len, (order.groups, order.join, order.home, order.argv))),
+        *map(str, order.groups),
+        *order.join,
+        *order.home,
+        *order.argv,
+        *order.env,
+        *order.env.values(),
+    ]
+    frame = pack(words)
+    if len(frame) > FRAME_LIMIT_BYTES:
+        raise ValueError(f"order {order.id} is {len(frame)} bytes; at most {FRAME_LIMIT_BYTES}")
+    return frame
