@@ -230,9 +230,16 @@ class Executors:
         """An executor is here, for the first time or again: compare what both of us know."""
         executor = self.table.get(message.executor_id)
         if executor is None:
-            # Nothing was ever entrusted to it, or it was given up: it has nothing to do here.
+            # Nothing was ever entrusted to it, or it was given up: it has nothing to do here. Of a
+            # task that is doomed on its account what it told last counts, as if it had come before.
+            effects = []
+            for update in message.updates:
+                task = self._tasks.get(f"{update.framework_id}/{update.task_id}")
+                if task is not None and task.entry.executor_id == message.executor_id:
+                    effects += self._tasks.take(update)
             acks = self._acks(message.updates)
             return [
+                *effects,
                 *(self._sessions.send(peer, Acknowledge(acks)) if acks else []),
                 *self._sessions.send(peer, ShutdownExecutor(0.0)),
             ]

@@ -82,6 +82,28 @@ def test_the_last_words_of_a_dead_executor_count(bench: Bench) -> None:
     assert bench.took_deeds(deeds.KillContainers) == []
 
 
+def test_the_last_words_of_a_buried_executor_count(bench: Bench) -> None:
+    """Its introduction to an agent that was away may come after its end: with an end that it knew.
+
+    Acknowledged and not kept, the task would be run again although it had finished.
+    """
+    executor = bench.up()
+    bench.launch("t1", "t2")
+    executor.update("t1", TaskState.RUNNING)
+    bench.states()
+    executor.update("t1", TaskState.FINISHED, send=False)
+    bench.cut(executor)
+    bench.do(deeds.ExecutorExited(executor.executor_id, "it is not there"))
+    executor.connect()
+    assert [update["state"] for update in bench.tables["progress"]["F1/t1"]["updates"]][-1] == (
+        "finished"
+    )
+    assert executor.unacked == {}
+    assert bench.states() == [("t1", "finished")]
+    bench.do(deeds.ContainersGone(("F1/t1", "F1/t2")))
+    assert bench.states() == [("t2", "gone")]
+
+
 def test_a_task_never_handed_over_gets_another_executor(bench: Bench) -> None:
     """Its executor died before the sandbox was made: it certainly never started."""
     executor = bench.up()
