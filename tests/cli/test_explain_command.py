@@ -90,11 +90,15 @@ def test_a_person_reads_all_causes(fake_cluster: Any, capsys: Capture) -> None:
     assert lines[5] == "  To get it running: -m 6.2G fits a2 now"
 
 
-def test_the_history_is_told_on_request(fake_cluster: Any, capsys: Capture) -> None:
+def test_the_history_is_told_on_request(
+    fake_cluster: Any, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The oldest change first, each with how long ago; programs always get it."""
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
     changes = (
-        Change(time.time() - 3700, "NoAgents", "there are no agents"),
-        Change(time.time() - 240.2, "Share", "web is offered first"),
+        Change(now - 3700, "NoAgents", "there are no agents"),
+        Change(now - 240.2, "Share", "web is offered first"),
     )
     explained(fake_cluster, replace(waits(), history=changes))
     assert run(["explain", "12"]) == 0
