@@ -174,9 +174,14 @@ class ServerSessions:
 
     def deadline(self) -> float | None:
         """When the next session falls silent."""
-        first = [(next(iter(queue)), after) for after, queue in self._queues.items() if queue]
-        due = (self._sessions[peer].heard + timeout_s for peer, timeout_s in first)
-        return min(due, default=None)
+        due: float | None = None
+        # Asked after every pass, and there is one queue nearly always.
+        for timeout_s, queue in self._queues.items():
+            for peer in queue:
+                at = self._sessions[peer].heard + timeout_s
+                due = at if due is None or at < due else due
+                break
+        return due
 
     def peers(self) -> tuple[str, ...]:
         """Every peer with a session."""
