@@ -20,9 +20,9 @@ Rules it keeps, on which the executor relies:
   one stage that is named with it.
 
 Messages, both ways: a length of 4 bytes, big-endian, then words as `pack` writes them (JSON took
-three times as long, and its module is memory in each spawner). The words of orders are those of
-spawner_orders.encode; an order whose stdin is "fd" carries one descriptor. What changes in either
-file must change in the other.
+two to three times as long, and its module is memory in each spawner). The words of orders are those
+of spawner_orders.encode; an order whose stdin is "fd" carries one descriptor. What changes in
+either file must change in the other.
 """
 
 import contextlib
