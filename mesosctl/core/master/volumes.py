@@ -43,7 +43,6 @@ from mesosctl.protocol.messages.volumes import (
 )
 
 CREATE, DESTROY = "create", "destroy"
-_HINT = "see `mesosctl volume list`"
 
 
 # --- operators ------------------------------------------------------------------------------------
