@@ -109,6 +109,8 @@ class Loop:
         self.on_ready: Callable[[], None] = lambda: None
         self.on_stop: Callable[[], None] = lambda: None
         self._exit_code: int | None = None
+        # When the machine wants a Tick, as it said before the last wait.
+        self._due: float | None = None
         self._timers: list[_Timer] = []
         self._sources = Sources()
         self._network = Network(self._sources, self.counters, self.log)
@@ -284,20 +286,22 @@ class Loop:
         effects: list[Effect] = []
         for event in events:
             effects.extend(handle(event, now))
-        deadline = self.machine.deadline()
-        if deadline is not None and deadline <= now.mono:
+        # As it was when the wait for these events began: asking costs as much as many events, and
+        # what they bring about is due in the next pass, which then does not wait.
+        if self._due is not None and self._due <= now.mono:
+            self._due = None
             effects.extend(handle(Tick(), now))
         effects.extend(self.machine.settle(now))
         self._carry_out(effects)
 
     def _wait_s(self, wait_s: float) -> float:
+        self._due = self.machine.deadline()
         if self._network.events or self._network.is_unsettled or self._calls:
             return 0.0
         if self._network.is_waiting:
             wait_s = min(wait_s, FLUSH_S)
-        deadline = self.machine.deadline()
-        if deadline is not None:
-            wait_s = min(wait_s, deadline - self._clock().mono)
+        if self._due is not None:
+            wait_s = min(wait_s, self._due - self._clock().mono)
         mono = time.monotonic()
         for timer in self._timers:
             wait_s = min(wait_s, timer.due - mono)
