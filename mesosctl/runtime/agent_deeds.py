@@ -84,6 +84,8 @@ class AgentDeeds:
         self._children: dict[ExecutorId, int] = {}
         self._accounts: dict[str, tuple[float, tuple[int, int]]] = {}
         self._sandboxes = os.open(places.sandboxes, _DIRECTORY)
+        # Directories of frameworks that have the right mode: each of their tasks is in one.
+        self._framework_dirs: dict[str, None] = {}
         self._janitor = Janitor(loop, places.sandboxes, places.log)
         self._volumes = VolumeDeeds(loop, places.volumes, self._janitor.begin)
         loop.on_effect(deeds.OpenContainers, self._open_containers)
@@ -251,6 +253,9 @@ class AgentDeeds:
 
     def _directory(self, effect: deeds.MakeSandbox, uid: int, gid: int) -> None:
         framework, _, task = effect.container.partition("/")
+        is_usual = effect.fresh and not effect.volumes and framework in self._framework_dirs
+        if is_usual and self._make_directory(effect.container, uid, gid):
+            return
         try:
             parent = os.open(framework, _DIRECTORY, dir_fd=self._sandboxes)
         except FileNotFoundError:
@@ -280,6 +285,22 @@ class AgentDeeds:
                 os.close(sandbox)
         finally:
             os.close(parent)
+        if stat.S_IMODE(found.st_mode) == 0o700:
+            # Our umask leaves it as it is asked for.
+            self._framework_dirs[framework] = None
+
+    def _make_directory(self, container: str, uid: int, gid: int) -> bool:
+        """Make one where its framework's was looked at before, which nobody else can change.
+
+        Whether it is there now; what is in the way the long way finds out again.
+        """
+        try:
+            os.mkdir(container, 0o700, dir_fd=self._sandboxes)
+        except OSError:
+            return False
+        if uid != os.geteuid():
+            os.chown(container, uid, gid, dir_fd=self._sandboxes, follow_symlinks=False)
+        return True
 
     # --- containers -------------------------------------------------------------------------------
     def _kill_containers(self, effect: deeds.KillContainers) -> None:
