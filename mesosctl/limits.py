@@ -118,8 +118,9 @@ ACCEPT_TASKS_MAX = 1_000
 # What has not started when its lane is so old is given back: nobody notices less, and whoever is
 # behind a long task has lost no more.
 LANE_S = 1.0
-# A framework fills lanes with so much work: large beside a round trip, small beside LANE_S.
-LANE_WORK_S = 0.3
+# A framework fills lanes with so much work: large beside a round trip, so little beside LANE_S that
+# tasks which take half as long again as the ones before do not come back.
+LANE_WORK_S = 0.6
 LANE_TASKS_MAX = 100
 
 # --- updates --------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ RUNNING_HELD_S = 0.02
 # In a lane, where tasks are short by all that is known, but may wait for a processor.
 RUNNING_IN_LANE_HELD_S = 0.2
 # Ends in a lane with more to come; the protocol allows it.
-FOLLOWED_HELD_S = 0.05
+FOLLOWED_HELD_S = 0.2
 
 
 class Updates:
