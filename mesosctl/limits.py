@@ -15,6 +15,8 @@ FRAME_BYTES_MAX_BULK = 8 * 1024 * 1024
 ARRAY_ITEMS_MAX = 200_000
 MAP_ITEMS_MAX = 20_000
 TEXT_CHARS_MAX = 4 * 1024 * 1024
+# What the commands of a message that share one may take together when they are written out again.
+SHARED_BYTES_MAX = 4 * FRAME_BYTES_MAX_BULK
 # After so many undecodable frames a peer is no longer listened to.
 BAD_FRAMES_MAX = 20
 # What one framework says of where it wants to be: one entry for each constraint of its jobs. With

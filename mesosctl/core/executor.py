@@ -254,6 +254,7 @@ class ExecutorMachine:
             opening=self._session.openings,
             knows_lanes=True,
             knows_executors=True,
+            knows_shared=True,
         )
 
     def _lost(self, now: Now) -> list[Effect]:

@@ -135,7 +135,8 @@ class TaskInfo:
     may end it for others, also for tasks of its framework of a higher `priority`.
     `is_executor`: others of its framework on its agent can be handed to it, those that name its id
     as their `executor`. Such a task may have no command; `data` is for its executor alone.
-    `volumes`: where it finds those that are among its resources.
+    `volumes`: where it finds those that are among its resources. `env` are variables of its own,
+    which go before its command's: so that tasks with the same command can share that.
     """
 
     task_id: TaskId
@@ -157,6 +158,7 @@ class TaskInfo:
     preemptible: bool = False
     priority: int = 0
     volumes: tuple[VolumeMount, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
 
     @property
     def revocable(self) -> Revocable | None:

@@ -13,7 +13,7 @@ import msgpack
 
 from mesosctl.errors import PeerError
 from mesosctl.limits import ARRAY_ITEMS_MAX, FRAME_BYTES_MAX, MAP_ITEMS_MAX
-from mesosctl.protocol import messages
+from mesosctl.protocol import messages, sharing
 from mesosctl.protocol.envelope import PROTOCOL, PROTOCOL_VERSION, Envelope
 from mesosctl.protocol.messages.base import KINDS
 from mesosctl.protocol.schema import from_plain, to_plain
@@ -25,6 +25,8 @@ _SESSION_CHARS_MAX = 64
 def encode(envelope: Envelope) -> bytes:
     """The frame of an envelope."""
     message = envelope.message
+    body = to_plain(message)
+    sharing.leave_out(message.kind, body)
     return pack(
         [
             PROTOCOL,
@@ -34,7 +36,7 @@ def encode(envelope: Envelope) -> bytes:
             envelope.session,
             envelope.seq,
             message.kind,
-            to_plain(message),
+            body,
         ]
     )
 
@@ -69,6 +71,7 @@ def decode(frame: bytes, *, bytes_max: int = FRAME_BYTES_MAX) -> Envelope:
     known = KINDS.get(kind) or messages.KINDS.get(kind)
     if known is None:
         raise PeerError("unknown-kind", f"no message kind {kind[:40]!r}")
+    sharing.fill_in(kind, body)
     try:
         return Envelope(cluster, epoch, session, seq, from_plain(known, body))
     except ValueError as error:

@@ -25,6 +25,7 @@ from typing import Any
 from mesosctl.limits import ARRAY_ITEMS_MAX, MAP_ITEMS_MAX, TEXT_CHARS_MAX
 from mesosctl.model.ids import is_ident
 from mesosctl.model.resources import Resources
+from mesosctl.model.tasks import Command
 from mesosctl.protocol.schema import decoder_of
 
 Read = Callable[[Any], Any]
@@ -40,6 +41,28 @@ _BAGS_KEPT = 256
 _bags: dict[tuple[tuple[str, int], ...], Resources] = {}
 _writers: dict[type, Write] = {}
 _readers: dict[type, Read] = {}
+
+
+# Of these the same one comes again and again (sharing.py): it is made once, for all who ask next.
+_REPEATED = (Command,)
+
+
+def _remembering(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`make`, but what it made last is its answer again for the very same value."""
+    asked, answer = object(), None
+
+    def again(value: Any) -> Any:
+        nonlocal asked, answer
+        if value is not asked:
+            answer = make(value)
+            asked = value
+        return answer
+
+    return again
+
+
+# The tasks of a job all have the same.
+_wire_of = _remembering(Resources.to_wire)
 
 
 class Unfit(Exception):
@@ -78,7 +101,7 @@ class _Source:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.names: dict[str, Any] = {"Unfit": Unfit, "MISSING": _MISSING}
-        self.names.update(idents=_idents, is_new_ident=_is_new_ident)
+        self.names.update(idents=_idents, is_new_ident=_is_new_ident, only_text={str})
 
     def name(self, value: Any) -> str:
         """A name under which the source finds `value`."""
@@ -116,6 +139,8 @@ def writer(cls: type) -> Write:
             source.lines.append(f"  plain[{name!r}] = {expression}")
     source.lines.append(" return plain")
     made: Write = source.function("write")
+    if cls in _REPEATED:
+        made = _remembering(made)
     _writers[cls] = made
     return made
 
@@ -138,7 +163,7 @@ def _written(source: _Source, hint: Any, held: str) -> str:
         inner = _written(source, _not_none(arguments), held)
         return held if inner == held else f"(None if {held} is None else {inner})"
     if hint is Resources:
-        return f"{held}.to_wire()"
+        return f"{source.name(_wire_of)}({held})"
     return f"{source.name(writer(hint))}({held})"
 
 
@@ -183,6 +208,8 @@ def _inner_reader(cls: type) -> Read:
         _check(source, hints[field.name], held, indent)
     source.lines += _made(source, cls, [field.name for field in fields])
     made: Read = source.function("read")
+    if cls in _REPEATED:
+        made = _remembering(made)
     _readers[cls] = made
     return made
 
@@ -231,9 +258,10 @@ def _check(source: _Source, hint: Any, held: str, indent: str) -> None:
     elif hint == dict[str, str]:
         long = f"len({held}) > {MAP_ITEMS_MAX}"
         add(f"{indent}if type({held}) is not dict or {long}: raise Unfit")
-        add(f"{indent}for k, z in {held}.items():")
-        add(f"{indent} if type(k) is not str or type(z) is not str: raise Unfit")
-        add(f"{indent} if len(k) > {TEXT_CHARS_MAX} or len(z) > {TEXT_CHARS_MAX}: raise Unfit")
+        add(f"{indent}if {held}:")
+        add(f"{indent} both = [*{held}, *{held}.values()]")
+        add(f"{indent} if {{*map(type, both)}} != only_text: raise Unfit")
+        add(f"{indent} if max(map(len, both)) > {TEXT_CHARS_MAX}: raise Unfit")
         add(f"{indent}{held} = {held}.copy()")
     else:
         add(f"{indent}{held} = {_converted(source, hint, held)}")

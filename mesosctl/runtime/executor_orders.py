@@ -98,6 +98,7 @@ class Orders:
             "TMPDIR": f"{launch.sandbox}/{TMP_NAME}",
             **account.env,
             **launch.task.command.env,
+            **launch.task.env,
             **launch.env,
             "MESOS_SANDBOX": launch.sandbox,
             CONTAINER_ENV: launch.container,

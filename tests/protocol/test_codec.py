@@ -12,10 +12,15 @@ from hypothesis import strategies as st
 
 from mesosctl.errors import PeerError
 from mesosctl.limits import FRAME_BYTES_MAX
+from mesosctl.model.ids import AgentId, FrameworkId, OfferId, TaskId
 from mesosctl.model.resources import Resources
+from mesosctl.model.tasks import Command, TaskInfo
 from mesosctl.protocol.codec import decode, encode, pack
 from mesosctl.protocol.envelope import Envelope
 from mesosctl.protocol.messages import KINDS
+from mesosctl.protocol.messages.agent import ExecutorLaunch, RunTasks
+from mesosctl.protocol.messages.base import Message
+from mesosctl.protocol.messages.framework import Accept
 from mesosctl.protocol.messages.session import Ping, Refusal
 from mesosctl.protocol.messages.streams import StreamChunk
 from mesosctl.protocol.schema import from_plain, to_plain
@@ -174,3 +179,66 @@ def test_unknown_fields_are_ignored_and_defaults_left_out() -> None:
     assert plain == {"stream": 1, "offset": 2, "data": b"x"}
     assert from_plain(StreamChunk, {**plain, "added_later": 1}) == chunk
     assert to_plain(Ping()) == {}
+
+
+def _launches(commands: list[Command], cls: type[Message] = Accept) -> Message:
+    """A message with one task for each of these commands."""
+    tasks = tuple(
+        TaskInfo(TaskId(f"T{at}"), "n", AgentId("S1"), Resources(), command, env={"I": str(at)})
+        for at, command in enumerate(commands)
+    )
+    if cls is Accept:
+        return Accept((OfferId("O1"),), tasks, 0.0)
+    launches = tuple(ExecutorLaunch(task, "/s", task.task_id) for task in tasks)
+    return RunTasks(FrameworkId("F1"), launches, shared=cls is RunTasks)
+
+
+@pytest.mark.parametrize("cls", [Accept, RunTasks], ids=lambda cls: cls.__name__)
+def test_a_command_in_common_is_sent_once(cls: type[Message]) -> None:
+    """Hundreds of tasks of an array differ by a few variables, and not by their environment."""
+    one, other = (Command(("true",), env={"BULK": word * 500}) for word in "ab")
+    several = Envelope("c", 1, "s", 1, _launches([one, one, other, other, one], cls))
+    frame = encode(several)
+    assert frame.count(b"a" * 500) == 2 and frame.count(b"b" * 500) == 1
+    for _ in range(80):
+        # Often enough for straight code to take over.
+        again = decode(frame)
+        assert again == several
+    assert encode(again) == frame, "whoever passes it on writes it out"
+
+
+def test_a_command_is_written_out_for_those_who_do_not_know_better() -> None:
+    """Executors outlive an upgrade of their agent."""
+    command = Command(("true",), env={"BULK": "a" * 500})
+    frame = encode(Envelope("c", 1, "s", 1, _launches([command, command], ExecutorLaunch)))
+    assert frame.count(b"a" * 500) == 2
+
+
+def test_the_first_task_cannot_leave_its_command_out() -> None:
+    """There is none before it."""
+    body = to_plain(_launches([Command(("true",))]))
+    del body["tasks"][0]["command"]
+    with pytest.raises(PeerError, match="command is missing"):
+        decode(pack(["mesosctl", 1, "c", 1, "s", 1, "accept", body]))
+
+
+def test_few_bytes_do_not_stand_for_many() -> None:
+    """A script that a thousand tasks share must not become gigabytes on an agent's disk."""
+    command = Command((), script=b"x" * 1_000_000)
+    few, many = (_launches([command] * number) for number in (30, 40))
+    assert decode(encode(Envelope("c", 1, "s", 1, few)), bytes_max=2**23).message == few
+    with pytest.raises(PeerError, match="command is missing"):
+        decode(encode(Envelope("c", 1, "s", 1, many)), bytes_max=2**23)
+
+
+@pytest.mark.parametrize("kind", ["accept", "launch-tasks", "run-tasks"])
+@pytest.mark.parametrize("odd", [None, 1, [], {}, [1], [{}], [{"command": 1}, {}], [{"task": 1}]])
+def test_odd_lists_of_tasks_are_refused(kind: str, odd: object) -> None:
+    """What puts commands back looks at what no schema has looked at yet."""
+    body = {"tasks": odd, "launches": odd, "offer_ids": ["O1"], "framework_id": "F1", "refuse_s": 1}
+    framework = {"framework": {"framework_id": "F1", "name": "n", "user": "u"}}
+    if odd == []:
+        assert decode(pack(["mesosctl", 1, "c", 1, "s", 1, kind, {**body, **framework}]))
+        return
+    with pytest.raises(PeerError):
+        decode(pack(["mesosctl", 1, "c", 1, "s", 1, kind, {**body, **framework}]))

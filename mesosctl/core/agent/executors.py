@@ -64,8 +64,8 @@ class Step(Enum):
 class Executor:
     """One executor. `by`: when its step has to be over; None: no matter when.
 
-    `serves`: it was given tasks, so that it knows whose it is. `knows_lanes` and
-    `knows_executors`: it said so.
+    `serves`: it was given tasks, so that it knows whose it is. `knows_lanes`, `knows_executors` and
+    `knows_shared`: it said so.
     """
 
     entry: ExecutorEntry
@@ -76,6 +76,7 @@ class Executor:
     serves: bool = False
     knows_lanes: bool = False
     knows_executors: bool = False
+    knows_shared: bool = False
 
 
 class Executors:
@@ -259,6 +260,7 @@ class Executors:
         executor.serves = executor.serves or bool(message.framework_id)
         executor.knows_lanes = message.knows_lanes
         executor.knows_executors = message.knows_executors
+        executor.knows_shared = message.knows_shared
         if executor.step is not Step.LOST:
             executor.step, executor.by = Step.HERE, None
         effects = self.keep(executor, replace(entry, pid=message.pid, opening=message.opening))

@@ -7,7 +7,7 @@ No task waits for ever: without an executor in EXECUTOR_REGISTER_S it is DROPPED
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from mesosctl.core.agent.effects import KillExecutor, MakeSandbox, SandboxFailed, StartExecutor
@@ -24,7 +24,7 @@ from mesosctl.core.session import ServerSessions
 from mesosctl.limits import EXECUTOR_RECONNECT_S, EXECUTOR_REGISTER_S
 from mesosctl.model.cluster import AgentInfo
 from mesosctl.model.ids import ExecutorId, FrameworkId
-from mesosctl.model.tasks import Reason, TaskInfo, TaskState
+from mesosctl.model.tasks import Command, Reason, TaskInfo, TaskState
 from mesosctl.model.volumes import places_of
 from mesosctl.protocol.messages.agent import (
     ExecutorLaunch,
@@ -288,36 +288,58 @@ class Handing:
         return [put(EXECUTORS, executor_id, entry), StartExecutor(executor_id)]
 
     def _run(self, framework: Framework, executor: Executor) -> list[Effect]:
+        effects: list[Effect] = []
+        tasks = list(framework.waiting.values())
+        executor.serves = True
+        for task in tasks:
+            effects += self._tasks.sent(task, executor.entry.executor_id)
+        for launches in self._batches(framework, tasks, executor.knows_shared):
+            message = RunTasks(
+                framework.entry.info.framework_id,
+                launches,
+                self._leases.renewed_at,
+                executor.knows_shared,
+            )
+            effects += self._sessions.send(executor.peer, message)
+        for task in tasks:
+            effects += [*self._executors.send_kills(executor, task), *self._told(task)]
+        return effects
+
+    def _batches(
+        self, framework: Framework, tasks: list[Task], shares: bool
+    ) -> Iterator[tuple[ExecutorLaunch, ...]]:
+        """What the executor is told of these tasks, as much at a time as goes into a message."""
         info = framework.entry.info
         env = {
             "MESOS_AGENT": self._agent_name,
             "MESOS_FRAMEWORK_ID": info.framework_id,
             "MESOS_ROLE": info.role,
         }
-        effects: list[Effect] = []
         batch: list[ExecutorLaunch] = []
         size = 0
-        tasks = list(framework.waiting.values())
-        executor.serves = True
+        command, command_bytes = None, 0
         for task in tasks:
-            effects += self._tasks.sent(task, executor.entry.executor_id)
-            task_bytes = _bytes(task)
+            launched = task.entry.info
+            if launched.command is not command:
+                command, command_bytes = launched.command, _bytes(launched.command)
+            task_bytes = command_bytes + 500 + len(launched.data or b"")
             if batch and (len(batch) >= TASKS_PER_MESSAGE or size + task_bytes > BYTES_PER_MESSAGE):
-                message = RunTasks(info.framework_id, tuple(batch), self._leases.renewed_at)
-                effects += self._sessions.send(executor.peer, message)
+                yield tuple(batch)
                 batch, size = [], 0
-            limit = self._options.limit_of(task.entry.info.command)
-            batch.append(ExecutorLaunch(task.entry.info, task.sandbox, task.container, env, limit))
+            limit = self._options.limit_of(command)
+            told = launched if shares else _alone(launched)
+            batch.append(ExecutorLaunch(told, task.sandbox, task.container, env, limit))
             size += task_bytes
-        message = RunTasks(info.framework_id, tuple(batch), self._leases.renewed_at)
-        effects += self._sessions.send(executor.peer, message)
-        for task in tasks:
-            effects += [*self._executors.send_kills(executor, task), *self._told(task)]
-        return effects
+        yield tuple(batch)
 
 
-def _bytes(task: Task) -> int:
-    """About how many bytes a task takes in a message."""
-    command = task.entry.info.command
-    words = sum(map(len, command.argv)) + sum(len(k) + len(v) for k, v in command.env.items())
-    return 500 + len(command.script or b"") + len(task.entry.info.data or b"") + words
+def _alone(info: TaskInfo) -> TaskInfo:
+    """A task as an executor of an earlier mesosctl understands it."""
+    command = replace(info.command, env={**info.command.env, **info.env})
+    return replace(info, command=command, env={})
+
+
+def _bytes(command: Command) -> int:
+    """About how many bytes a command takes in a message."""
+    words = sum(map(len, command.argv)) + sum(map(len, command.env))
+    return words + sum(map(len, command.env.values())) + len(command.script or b"")

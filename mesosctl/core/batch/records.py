@@ -24,6 +24,7 @@ from mesosctl.model.ids import AgentId, TaskId
 from mesosctl.model.jobs import BatchState, JobSpec
 from mesosctl.model.records import dataclass
 from mesosctl.model.resources import Resources
+from mesosctl.model.tasks import Command
 from mesosctl.protocol.schema import from_plain, to_plain
 
 JOBS = "jobs"
@@ -226,6 +227,8 @@ class Job:
     # What it has in common with other jobs that run the same for the same user.
     like: tuple[str, ...] = ()
     spots: dict[AgentId, int] = field(default_factory=dict)
+    # What its tasks had in common that were launched last, and what that was made for.
+    common: tuple[tuple[str, ...], Command] | None = None
 
     @property
     def id(self) -> str:

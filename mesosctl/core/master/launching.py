@@ -67,15 +67,20 @@ def _launch(
     lanes: dict[str, tuple[Resources, Resources]] = {}
     refused: list[StatusUpdate] = []
     size = framework.task_size
+    anonymous = command = None
     for asked in message.tasks:
         # A command without a user runs as the framework's; from here on it is always written out.
         task = asked
         if not task.command.user:
-            task = replace(task, command=replace(task.command, user=framework.info.user))
+            if command is None or task.command is not anonymous:
+                anonymous = task.command
+                command = replace(anonymous, user=framework.info.user)
+            task = replace(task, command=command)
         follows = bool(task.lane) and task.lane in lanes
         room = lanes[task.lane][1] if follows else remaining
         if follows and asked.resources == lanes[task.lane][0]:
-            task = replace(task, resources=room)
+            if room is not asked.resources:
+                task = replace(task, resources=room)
         elif not room.is_plain():
             # Plain amounts are served from what is reserved first, which others could not use.
             task = replace(task, resources=room.take(asked.resources) or asked.resources)

@@ -164,6 +164,7 @@ class RegisterExecutor(Message):
     `knows_lanes`: tasks that share a lane may be handed to it together. `opening` counts its
     sessions: what is older than the latest is void. `knows_executors`: tasks that are executors, or
     are for one, may be handed to it. `token`: what proves that a task is the executor it says.
+    `knows_shared`: it may be handed tasks that share a command, and such with an `env`.
     """
 
     executor_id: ExecutorId
@@ -175,6 +176,7 @@ class RegisterExecutor(Message):
     opening: int = 0
     knows_executors: bool = False
     token: str = ""
+    knows_shared: bool = False
 
 
 @message("executor-registered")
@@ -205,12 +207,14 @@ class ExecutorLaunch:
 class RunTasks(Message):
     """Agent -> executor: run these for this framework (a warm executor becomes its own).
 
-    `renewed_at` as in RenewLeases; without it no task with a lease is started.
+    `renewed_at` as in RenewLeases; without it no task with a lease is started. `shared`: a command
+    that follows an equal one is left out on the wire (protocol/sharing.py).
     """
 
     framework_id: FrameworkId
     launches: tuple[ExecutorLaunch, ...]
     renewed_at: float | None = None
+    shared: bool = False
 
 
 @message("start-task")

@@ -75,6 +75,7 @@ class FakeExecutor(Told):
     """An executor's end of the wire. `tasks` and `unacked` are what it tells when it registers."""
 
     knows_executors = True
+    knows_shared = True
 
     def __init__(self, bench: Bench, executor_id: ExecutorId, pid: int) -> None:
         super().__init__()
@@ -95,6 +96,7 @@ class FakeExecutor(Told):
             tuple(self.unacked.values()),
             opening=self.session.openings,
             knows_executors=self.knows_executors,
+            knows_shared=self.knows_shared,
         )
 
     def connect(self) -> None:

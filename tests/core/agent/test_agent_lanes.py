@@ -174,3 +174,25 @@ def test_an_update_of_a_lane_is_as_any_other(bench: Bench) -> None:
     ]
     bench.acknowledge(*updates)
     assert bench.tables["tasks"] == {} and bench.tables["progress"] == {}
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_what_tasks_share_is_written_out_for_an_executor_of_an_earlier_time(
+    bench: Bench, knows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would start them without the variables that tell them apart."""
+    monkeypatch.setattr(FakeExecutor, "knows_shared", knows)
+    executor = bench.up()
+    common = replace(task("t").command, env={"A": "a", "I": "-"})
+    tasks = tuple(
+        replace(task(name), command=common, env={"I": name}, lane="t1") for name in ("t1", "t2")
+    )
+    bench.tell(LaunchTasks(framework(F1), tasks))
+    messages = executor.took(RunTasks)
+    told = [one.task for message in messages for one in message.launches]
+    assert {message.shared for message in messages} == {knows}
+    assert [{**one.command.env, **one.env} for one in told] == [
+        {"A": "a", "I": "t1"},
+        {"A": "a", "I": "t2"},
+    ]
+    assert [bool(one.env) for one in told] == [knows, knows]

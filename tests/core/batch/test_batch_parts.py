@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesosctl.core.batch.launch import environment, stream_path, task_info
+from mesosctl.core.batch.launch import environment, own_environment, stream_path, task_info
 from mesosctl.core.batch.outlook import Outlook
 from mesosctl.core.batch.placing import Agents, place
 from mesosctl.core.batch.queue import Queue
@@ -98,7 +98,7 @@ def test_the_entry_replaces_its_holes() -> None:
     job = job_of(argv=("echo", "{}", "--x={}-{}"), entries=("a b'{}", "c"))
     info = task_info(job, Task(0, attempt=2), "F1", "")
     assert info.command.argv == ("echo", "a b'{}", "--x=a b'{}-a b'{}")
-    assert info.task_id == "1.0.2" and info.command.env["MESOS_ENTRY"] == "a b'{}"
+    assert info.task_id == "1.0.2" and info.env["MESOS_ENTRY"] == "a b'{}"
     plain = task_info(job_of(argv=("find", "{}")), Task(0, attempt=1), "F1", "")
     assert plain.command.argv == ("find", "{}")
 
@@ -116,11 +116,9 @@ def test_the_environment_of_a_task() -> None:
         role="web",
     )
     task = Task(3, attempt=4, agent="a1")
-    assert environment(job, task, "F1", "tcp://m:1") == {
+    assert environment(job, "a1", "F1", "tcp://m:1") == {
         "MESOS_JOB_ID": "5",
         "MESOS_JOB_NAME": "n",
-        "MESOS_TASK_ID": "5.8",
-        "MESOS_ATTEMPT": "4",
         "MESOS_CPUS": "1.5",
         "MESOS_MEM": "64",
         "MESOS_AGENT": "a1",
@@ -128,13 +126,27 @@ def test_the_environment_of_a_task() -> None:
         "MESOS_ROLE": "web",
         "MESOS_SUBMIT_DIR": "/s",
         "MESOS_MASTER": "tcp://m:1",
-        "MESOS_ARRAY_INDEX": "8",
         "MESOS_ARRAY_COUNT": "4",
         "MESOS_ARRAY_MIN": "2",
         "MESOS_ARRAY_MAX": "8",
     }
+    own = {"MESOS_TASK_ID": "5.8", "MESOS_ATTEMPT": "4", "MESOS_ARRAY_INDEX": "8"}
+    assert task_info(job, task, "F1", "").env == own
     assert task_info(job, task, "F1", "").command.env["MESOS_JOB_ID"] == "5"
-    assert "MESOS_ARRAY_INDEX" not in environment(job_of(), Task(0), "F1", "")
+    assert "MESOS_ARRAY_INDEX" not in own_environment(job_of(), Task(0))
+
+
+def test_tasks_of_a_job_share_what_they_have_in_common() -> None:
+    """The environment of whoever submitted them is made once for each agent, and sent once."""
+    job = job_of(env={"A": "b"}, indices=((0, 3, 1),), is_array=True)
+    first, second = (task_info(job, Task(at, attempt=1, agent="a1"), "F1", "") for at in (0, 1))
+    assert first.command is second.command
+    assert first.env != second.env
+    elsewhere = task_info(job, Task(2, attempt=1, agent="a2"), "F1", "")
+    assert elsewhere.command.env["MESOS_AGENT"] == "a2"
+    apart = job_of(stdout="out-%a", submit_dir="/s", indices=((0, 3, 1),), is_array=True)
+    paths = [task_info(apart, Task(at, attempt=1), "F1", "").command.stdout for at in (0, 1)]
+    assert paths == ["/s/out-0", "/s/out-1"]
 
 
 def test_a_task_record_comes_back_whole() -> None:
