@@ -123,6 +123,9 @@ LANE_S = 1.0
 # A framework fills lanes with so much work: large beside a round trip, so little beside LANE_S that
 # tasks which take half as long again as the ones before do not come back.
 LANE_WORK_S = 0.6
+# The last tasks of a job are shared by its slots down to lanes of so much work: shorter ones would
+# cost more than is won by all slots ending together.
+LANE_SHARE_S = 0.1
 LANE_TASKS_MAX = 100
 
 # --- updates --------------------------------------------------------------------------------------

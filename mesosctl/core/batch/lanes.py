@@ -11,7 +11,7 @@ never gets any: what an executor that dies was told of counts as started. Nor do
 from __future__ import annotations
 
 from mesosctl.core.batch.records import Job, command_of
-from mesosctl.limits import LANE_TASKS_MAX, LANE_WORK_S
+from mesosctl.limits import LANE_SHARE_S, LANE_TASKS_MAX, LANE_WORK_S
 from mesosctl.model.records import dataclass
 
 # How quickly the mean follows: upwards at once, downwards only after several lanes have agreed.
@@ -96,10 +96,11 @@ class Lanes:
 def length(job: Job, room: int, slots: int) -> int:
     """How many tasks to put into the next lane, of `room` that could be started on `slots`.
 
-    Half of each slot's share of what is left at the most, so that all slots end together.
+    Half of each slot's share of what is left at the most, so that all slots end together, as far as
+    a tenth of a second matters.
     """
     if job.spec.once or job.spec.spread or not job.pace_s:
         return 1
     filling = int(LANE_WORK_S / job.pace_s)
-    share = -(-room // (2 * max(1, slots)))
+    share = max(-(-room // (2 * max(1, slots))), int(LANE_SHARE_S / job.pace_s))
     return max(1, min(filling, LANE_TASKS_MAX, job.paced, share))
