@@ -14,6 +14,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 from dataclasses import replace
+from operator import is_
 
 from mesosctl.core.agent.effects import MakeSandbox
 from mesosctl.core.agent.killing import RETURNED, unstarted_end
@@ -326,20 +327,20 @@ class Tasks:
         """What is to be sent to the master now; called only while it listens."""
         fresh = self._farewells
         self._farewells = []
-        latest = {f"{one.framework_id}/{one.task_id}": one.state for one in fresh}
+        # The newest state of its task beside each.
+        newest = [one.state for one in fresh]
         for container, task in self._outbox.items():
             fresh += task.updates[len(task.updates) - task.unsent :]
+            newest += [task.state] * task.unsent
             task.unsent = 0
-            latest[container] = task.state
             if task.updates:
                 task.due = now.mono + task.retry_s
                 heapq.heappush(self._retries, (task.due, container))
         self._outbox.clear()
         messages = []
         for start in range(0, len(fresh), UPDATES_PER_MESSAGE):
-            part = tuple(fresh[start : start + UPDATES_PER_MESSAGE])
-            keys = dict.fromkeys(f"{one.framework_id}/{one.task_id}" for one in part)
-            messages.append(StatusUpdates(part, {key: latest[key] for key in keys}))
+            end = start + UPDATES_PER_MESSAGE
+            messages.append(_message(fresh[start:end], newest[start:end]))
         return messages
 
     def check(self) -> None:
@@ -361,3 +362,15 @@ class Tasks:
         for framework_id, framework in self.frameworks.items():
             alive = bool(framework.tasks or framework.executor_id)
             require(alive, f"framework {framework_id} has nothing here")
+
+
+def _message(updates: list[StatusUpdate], newest: list[TaskState]) -> StatusUpdates:
+    """These in one message, which names the tasks whose last update here is not their newest."""
+    if all(map(is_, [update.state for update in updates], newest)):
+        return StatusUpdates(tuple(updates))
+    last = {
+        f"{update.framework_id}/{update.task_id}": (update.state, state)
+        for update, state in zip(updates, newest, strict=True)
+    }
+    named = {key: state for key, (told, state) in last.items() if told is not state}
+    return StatusUpdates(tuple(updates), named)

@@ -180,8 +180,10 @@ def on_updates(state: MasterState, peer: str, message: StatusUpdates, now: Now) 
                     state.forget_task(task)
             continue
         task.update = update
-        latest = message.latest.get(f"{update.framework_id}/{update.task_id}", update.state)
-        state.set_state(task, latest)
+        newest = update.state
+        if message.latest:
+            newest = message.latest.get(f"{update.framework_id}/{update.task_id}", newest)
+        state.set_state(task, newest)
         passed.setdefault(update.framework_id, []).append(update)
     effects: list[Effect] = []
     for framework_id, updates in passed.items():
