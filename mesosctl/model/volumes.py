@@ -158,8 +158,10 @@ def keys_of(resources: Resources) -> list[tuple[str, str]]:
     ]
 
 
-def places_of(resources: Resources, mounts: Iterable[VolumeMount]) -> tuple[VolumePlace, ...]:
+def places_of(resources: Resources, mounts: Sequence[VolumeMount]) -> tuple[VolumePlace, ...]:
     """Where a task finds its volumes: the resources it was given say whose they are."""
+    if not mounts:
+        return ()
     roles = {name: role for role, name in keys_of(resources)}
     return tuple(
         [VolumePlace(roles.get(one.volume_id, ""), one.volume_id, one.path) for one in mounts]

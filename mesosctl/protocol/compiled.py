@@ -38,6 +38,7 @@ _MISSING = object()
 _IDENTS_KEPT = 4_096
 _idents: dict[str, None] = {}
 _BAGS_KEPT = 256
+_ONLY_INT = {int}
 _bags: dict[tuple[tuple[str, int], ...], Resources] = {}
 _writers: dict[type, Write] = {}
 _readers: dict[type, Read] = {}
@@ -84,7 +85,7 @@ def _read_resources(wire: Any) -> Resources:
     if type(wire) is not dict:
         raise Unfit
     # True and 1.0 equal 1, so what is not an integer must not get as far as the comparison.
-    if not all(type(raw) is int for raw in wire.values()):
+    if {*map(type, wire.values())} != _ONLY_INT:
         return Resources.from_wire(wire)
     entries = tuple(wire.items())
     known = _bags.get(entries)
@@ -100,7 +101,7 @@ class _Source:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.names: dict[str, Any] = {"Unfit": Unfit, "MISSING": _MISSING}
+        self.names: dict[str, Any] = {"Unfit": Unfit}
         self.names.update(idents=_idents, is_new_ident=_is_new_ident, only_text={str})
 
     def name(self, value: Any) -> str:
@@ -192,7 +193,6 @@ def _inner_reader(cls: type) -> Read:
     hints = typing.get_type_hints(cls)
     fields = dataclasses.fields(cls)
     source.lines = ["def read(plain):", " if type(plain) is not dict: raise Unfit"]
-    source.lines.append(" get = plain.get")
     for number, field in enumerate(fields):
         held, indent = f"v{number}", " "
         if _default(field) is _MISSING:
@@ -201,10 +201,10 @@ def _inner_reader(cls: type) -> Read:
             given = f"{source.name(field.default_factory)}()"
             if field.default is not dataclasses.MISSING:
                 given = source.name(field.default)
-            source.lines.append(f" {held} = get({field.name!r}, MISSING)")
-            source.lines.append(f" if {held} is MISSING: {held} = {given}")
+            source.lines.append(f" if {field.name!r} not in plain: {held} = {given}")
             source.lines.append(" else:")
             indent = "  "
+            source.lines.append(f"{indent}{held} = plain[{field.name!r}]")
         _check(source, hints[field.name], held, indent)
     source.lines += _made(source, cls, [field.name for field in fields])
     made: Read = source.function("read")
@@ -263,6 +263,12 @@ def _check(source: _Source, hint: Any, held: str, indent: str) -> None:
         add(f"{indent} if {{*map(type, both)}} != only_text: raise Unfit")
         add(f"{indent} if max(map(len, both)) > {TEXT_CHARS_MAX}: raise Unfit")
         add(f"{indent}{held} = {held}.copy()")
+    elif origin is dict and arguments[0] is str:
+        add(f"{indent}if type({held}) is not dict or len({held}) > {MAP_ITEMS_MAX}: raise Unfit")
+        add(f"{indent}if not {{*map(type, {held})}} <= only_text: raise Unfit")
+        add(f"{indent}if max(map(len, {held}), default=0) > {TEXT_CHARS_MAX}: raise Unfit")
+        each = _converted(source, arguments[1], "z")
+        add(f"{indent}{held} = {{k: {each} for k, z in {held}.items()}}")
     else:
         add(f"{indent}{held} = {_converted(source, hint, held)}")
 

@@ -8,6 +8,7 @@ lane the first task that is launched takes from the offers, the others must be o
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import attrgetter
 
 from mesosctl.core.machine import Effect, Now
 from mesosctl.core.master import reserving
@@ -67,7 +68,7 @@ def _launch(
     lanes: dict[str, tuple[Resources, Resources]] = {}
     refused: list[StatusUpdate] = []
     size = framework.task_size
-    anonymous = command = None
+    anonymous = command = before = None
     for asked in message.tasks:
         # A command without a user runs as the framework's; from here on it is always written out.
         task = asked
@@ -84,7 +85,10 @@ def _launch(
         elif not room.is_plain():
             # Plain amounts are served from what is reserved first, which others could not use.
             task = replace(task, resources=room.take(asked.resources) or asked.resources)
-        reason, problem = _problem(framework, task, offer, room, follows)
+        if follows and before is not None and _is_like(asked, before):
+            reason, problem = Reason.TASK_INVALID, _id_problem(framework, task)
+        else:
+            reason, problem = _problem(framework, task, offer, room, follows)
         if problem:
             refused.append(_verdict(framework, task, TaskState.ERROR, reason, problem, now))
             continue
@@ -105,7 +109,7 @@ def _launch(
             )
         )
         launched.append(task)
-        size = asked.resources
+        size, before = asked.resources, asked
     if launched:
         state.clearings.launched(framework.info.framework_id)
     if launched and not framework.states_demand and size != framework.task_size:
@@ -147,6 +151,28 @@ def _take_offers(
     return offers, problem
 
 
+# What is looked at of a task to see whether it can be launched, but for its id.
+_DECISIVE = attrgetter(
+    *("lane", "agent_id", "grace_s", "time_limit_s", "lease_s"),
+    *("is_executor", "executor", "whole_cores", "volumes"),
+)
+
+
+def _is_like(task: TaskInfo, before: TaskInfo) -> bool:
+    """Whether a task can be launched behind one that could, going by all but its id."""
+    return (
+        task.command is before.command
+        and task.resources is before.resources
+        and _DECISIVE(task) == _DECISIVE(before)
+    )
+
+
+def _id_problem(framework: FrameworkRecord, task: TaskInfo) -> str:
+    if not task.task_id:
+        return "a task needs an id"
+    return f"task id {task.task_id} is in use" if task.task_id in framework.tasks else ""
+
+
 def _problem(
     framework: FrameworkRecord, task: TaskInfo, offer: Offer, room: Resources, follows: bool
 ) -> tuple[Reason, str]:
@@ -154,10 +180,9 @@ def _problem(
 
     `room` is what is left, or what its lane holds when it follows another task in that.
     """
-    if not task.task_id:
-        return Reason.TASK_INVALID, "a task needs an id"
-    if task.task_id in framework.tasks:
-        return Reason.TASK_INVALID, f"task id {task.task_id} is in use"
+    problem = _id_problem(framework, task)
+    if problem:
+        return Reason.TASK_INVALID, problem
     if task.agent_id != offer.agent_id:
         return Reason.TASK_INVALID, f"the offer is of agent {offer.agent_id}, not {task.agent_id}"
     if task.resources.is_empty():
