@@ -63,6 +63,8 @@ class Network:
         self._told: dict[str, LinkState] = {}
         self._flags: dict[str, int] = {}
         sources.add(self.zap.socket, self.zap.answer)
+        self.zap.on_open = lambda socket: sources.add(socket, self.zap.answer)
+        self.zap.on_close = sources.remove
 
     # --- wiring -----------------------------------------------------------------------------------
 
@@ -337,6 +339,5 @@ class Network:
             server.close(linger_ms)
         self._links.clear()
         self._servers.clear()
-        self._sources.remove(self.zap.socket)
         self.zap.close()
         self.context.destroy(linger=linger_ms)

@@ -7,6 +7,9 @@ Rules:
   `resolve`. Without that the handshake times out, and whoever wanted it tries again; a refusal is
   final for libzmq. A domain without an authority lets nobody in.
 - Server sockets enforce their domain, so a handler that is gone means that nobody gets in.
+- A connection of libzmq keeps its line to the socket that it asked, 10 kB, as long as that is open.
+  So after some questions another socket takes over, and the one before is closed when it has
+  answered what it was asked. Who asks between the two has to connect once more, which libzmq does.
 """
 
 from __future__ import annotations
@@ -28,6 +31,12 @@ _NO = (b"400", b"not an authorized key")
 _NOT_NOW = (b"300", b"not known at present")
 # Connections that wait for an authority; beyond it they are sent away at once.
 UNDECIDED_MAX = 1000
+# A socket is asked so often. Its successor costs a tenth of a millisecond.
+QUESTIONS_MAX = 100
+# So long after that a question may still come to it: one that a thread of libzmq was about to ask.
+LINGER_S = 1.0
+
+Socket = zmq.Socket[bytes]
 
 Authority = Callable[[str], bool | None]
 """Answers whether the holder of this public key (Z85 text) may connect; None: not known yet."""
@@ -35,6 +44,7 @@ Authority = Callable[[str], bool | None]
 
 @dataclass(slots=True)
 class _Waiting:
+    socket: Socket
     envelope: list[bytes]
     domain: str
     key: str
@@ -44,11 +54,17 @@ class _Waiting:
 class ZapHandler:
     """Answers the questions of every server socket of one context."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
-        self.socket = context.socket(zmq.ROUTER)
-        self.socket.linger = 0
+    def __init__(self, context: zmq.Context[Socket]) -> None:
+        self._context = context
+        self.socket = self._make()
         self.socket.bind(ENDPOINT)
         self.refused = 0
+        # Called with a socket that is to be polled from now on, and with one about to be closed.
+        self.on_open: Callable[[Socket], None] = lambda socket: None
+        self.on_close: Callable[[Socket], None] = lambda socket: None
+        self._questions = 0
+        # Those that were relieved, and when they may be closed.
+        self._relieved: dict[Socket, float] = {}
         self._authorities: dict[str, Authority] = {}
         self._waiting: list[_Waiting] = []
 
@@ -61,62 +77,98 @@ class ZapHandler:
         authority = self._authorities.get(domain)
         return False if authority is None else authority(key)
 
+    def _make(self) -> Socket:
+        socket = self._context.socket(zmq.ROUTER)
+        socket.linger = 0
+        return socket
+
+    @property
+    def sockets(self) -> tuple[Socket, ...]:
+        """What a poller has to watch for input."""
+        return self.socket, *self._relieved
+
     def answer(self) -> None:
         """Answer every question that has come."""
-        while True:
-            try:
-                frames = self.socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            self._consider(frames)
+        for socket in self.sockets:
+            while True:
+                try:
+                    frames = socket.recv_multipart(zmq.NOBLOCK)
+                except zmq.Again:
+                    break
+                self._questions += 1
+                self._consider(socket, frames)
+        if self._questions >= QUESTIONS_MAX:
+            self._relieve()
 
-    def _consider(self, frames: list[bytes]) -> None:
+    def _relieve(self) -> None:
+        self._questions = 0
+        before, self.socket = self.socket, self._make()
+        before.unbind(ENDPOINT)
+        self.socket.bind(ENDPOINT)
+        self._relieved[before] = time.monotonic() + LINGER_S
+        self.on_open(self.socket)
+
+    def _consider(self, socket: Socket, frames: list[bytes]) -> None:
         # [identity, b"", version, request id, domain, address, identity, mechanism, credentials...]
         if len(frames) < 8 or frames[2] != b"1.0":
             return
         envelope = frames[:4]
         domain = frames[4].decode("utf-8", "replace")
         if frames[7] != b"CURVE" or len(frames) != 9 or len(frames[8]) != 32:
-            self._reply(envelope, _NO)
+            self._reply(socket, envelope, _NO)
             return
         key = z85.encode(frames[8]).decode("ascii")
         allowed = self.allows(domain, key)
         if allowed is None and len(self._waiting) < UNDECIDED_MAX:
             until = time.monotonic() + UNDECIDED_S
-            self._waiting.append(_Waiting(envelope, domain, key, until))
+            self._waiting.append(_Waiting(socket, envelope, domain, key, until))
             return
         status = _NOT_NOW if allowed is None else _YES if allowed else _NO
-        self._reply(envelope, status, key)
+        self._reply(socket, envelope, status, key)
 
     def resolve(self, key: str, allowed: bool, domain: str | None = None) -> None:
         """Answer the connections of `key` that wait for a decision (in `domain`, or in any)."""
         waiting, self._waiting = self._waiting, []
         for entry in waiting:
             if entry.key == key and domain in (None, entry.domain):
-                self._reply(entry.envelope, _YES if allowed else _NO, key)
+                self._reply(entry.socket, entry.envelope, _YES if allowed else _NO, key)
             else:
                 self._waiting.append(entry)
 
     def expire(self, now: float) -> None:
-        """Send those away that waited too long; `now` in monotonic seconds."""
+        """Send those away that waited too long, and close sockets; `now` in monotonic seconds."""
         while self._waiting and self._waiting[0].until <= now:
             entry = self._waiting.pop(0)
-            self._reply(entry.envelope, _NOT_NOW)
+            self._reply(entry.socket, entry.envelope, _NOT_NOW)
+        for socket in [socket for socket, due in self._relieved.items() if due <= now]:
+            asked = [entry.until for entry in self._waiting if entry.socket is socket]
+            if asked:
+                self._relieved[socket] = asked[-1]
+            else:
+                del self._relieved[socket]
+                self.on_close(socket)
+                socket.close(linger=0)
 
     def deadline(self) -> float | None:
         """When `expire` has something to do."""
-        return self._waiting[0].until if self._waiting else None
+        times = [*self._relieved.values(), *(entry.until for entry in self._waiting[:1])]
+        return min(times, default=None)
 
-    def _reply(self, envelope: list[bytes], status: tuple[bytes, bytes], key: str = "") -> None:
+    def _reply(
+        self, socket: Socket, envelope: list[bytes], status: tuple[bytes, bytes], key: str = ""
+    ) -> None:
         if status is not _YES:
             self.refused += 1
         user = key.encode("ascii") if status is _YES else b""
         try:
-            self.socket.send_multipart([*envelope, *status, user, b""], zmq.NOBLOCK)
+            socket.send_multipart([*envelope, *status, user, b""], zmq.NOBLOCK)
         except zmq.ZMQError:
             # The connection that asked is gone; an unanswered one is not let in.
             return
 
     def close(self) -> None:
         """Stop answering: nobody gets in any more."""
-        self.socket.close(linger=0)
+        for socket in self.sockets:
+            self.on_close(socket)
+            socket.close(linger=0)
+        self._relieved.clear()

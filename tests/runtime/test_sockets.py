@@ -14,6 +14,7 @@ import zmq
 
 from mesosctl.errors import Refused, UsageError
 from mesosctl.limits import PEER_QUEUE_MAX
+from mesosctl.runtime import zap
 from mesosctl.runtime.endpoints import parse_address
 from mesosctl.runtime.links import Link, LinkSpec, LinkState
 from mesosctl.runtime.sockets import ServerSocket, ServerSpec
@@ -77,7 +78,7 @@ class World:
     def until(self, ready: Callable[[], object], timeout_s: float = 10.0) -> None:
         deadline = time.monotonic() + timeout_s
         poller = zmq.Poller()
-        for socket in (self.zap.socket, *self.server.sockets):
+        for socket in (*self.zap.sockets, *self.server.sockets):
             poller.register(socket, zmq.POLLIN)
         for link in self.links:
             for socket in link.sockets or ():
@@ -174,6 +175,27 @@ def test_the_wrong_server_key_is_named_as_such(world: World) -> None:
     world.until(failed_twice)
     assert link.state is LinkState.STRANGER
     assert world.got == []
+
+
+def test_connections_outlive_the_socket_that_let_them_in(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handler's sockets take turns, while many connect at once; whoever is in stays in."""
+    monkeypatch.setattr(zap, "QUESTIONS_MAX", 3)
+    monkeypatch.setattr(zap, "LINGER_S", 0.05)
+    dealers = [world.dealer() for _ in range(20)]
+    for number, raw in enumerate(dealers):
+        raw.send(b"first %d" % number)
+    world.until(lambda: len(world.got) == 20)
+    world.until(lambda: len(world.zap.sockets) == 1)
+    for number, raw in enumerate(dealers):
+        raw.send(b"second %d" % number)
+    world.until(lambda: len(world.got) == 40)
+    assert not world.lost and not world.zap.refused
+    for name, _, frame in world.got[20:]:
+        assert world.server.send(name, frame)
+    for number, raw in enumerate(dealers):
+        assert raw.poll(5000) and raw.recv() == b"second %d" % number
 
 
 def test_without_a_handler_nobody_gets_in() -> None:

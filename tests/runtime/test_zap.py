@@ -8,7 +8,7 @@ import pytest
 import zmq
 from zmq.utils import z85
 
-from mesosctl.runtime.zap import ENDPOINT, UNDECIDED_MAX, UNDECIDED_S, ZapHandler
+from mesosctl.runtime.zap import ENDPOINT, QUESTIONS_MAX, UNDECIDED_MAX, UNDECIDED_S, ZapHandler
 
 RAW_KEY = bytes(range(32))
 KEY = z85.encode(RAW_KEY).decode("ascii")
@@ -30,7 +30,10 @@ class Asker:
         credentials = [RAW_KEY] if rest is None else list(rest)  # type: ignore[call-overload]
         head = [b"", b"1.0", b"17", domain, b"127.0.0.1", b"", mechanism]
         self.socket.send_multipart([*head, *credentials])
-        self.handler.socket.poll(1000)
+        poller = zmq.Poller()
+        for socket in self.handler.sockets:
+            poller.register(socket, zmq.POLLIN)
+        poller.poll(1000)
         self.handler.answer()
 
     def answer(self) -> tuple[bytes, bytes] | None:
@@ -131,3 +134,50 @@ def test_what_is_no_question_is_ignored(asker: Asker) -> None:
     asker.socket.send_multipart([b"", b"2.0", b"17"])
     asker.ask()
     assert asker.answer() == (b"200", KEY.encode("ascii"))
+
+
+def test_a_socket_is_relieved_when_it_was_asked_often(asker: Asker) -> None:
+    """Each connection keeps 10 kB with whom it asked, until that socket is closed."""
+    asker.handler.set_authority("d", lambda key: True)
+    opened: list[zmq.Socket[bytes]] = []
+    closed: list[zmq.Socket[bytes]] = []
+    asker.handler.on_open, asker.handler.on_close = opened.append, closed.append
+    first = asker.handler.socket
+    for _ in range(QUESTIONS_MAX):
+        asker.ask()
+        assert asker.answer() == (b"200", KEY.encode("ascii"))
+    assert opened == [asker.handler.socket] != [first]
+    # Whoever had reached the first one is answered by it, ...
+    asker.ask()
+    assert asker.answer() == (b"200", KEY.encode("ascii"))
+    due = asker.handler.deadline()
+    assert due is not None and not closed
+    asker.handler.expire(due)
+    assert closed == [first] and first.closed
+    assert asker.handler.deadline() is None
+    # ... and whoever comes now by the second.
+    asker.socket.close()
+    asker.socket = asker.context.socket(zmq.DEALER)
+    asker.socket.connect(ENDPOINT)
+    asker.ask()
+    assert asker.answer() == (b"200", KEY.encode("ascii"))
+
+
+def test_a_relieved_socket_stays_for_the_undecided(asker: Asker) -> None:
+    """Their answer can only leave through the socket that they asked."""
+    asker.handler.set_authority("d", lambda key: None)
+    first = asker.handler.socket
+    for _ in range(QUESTIONS_MAX):
+        asker.ask()
+    assert asker.handler.socket is not first
+    due = asker.handler.deadline()
+    assert due is not None
+    asker.handler.expire(due)
+    assert not first.closed
+    asker.handler.resolve(KEY, True)
+    answer = asker.answer()
+    assert answer is not None and answer[0] == b"200"
+    last = asker.handler.deadline()
+    assert last is not None
+    asker.handler.expire(last)
+    assert first.closed and asker.handler.deadline() is None
