@@ -26,6 +26,7 @@ from mesosctl.allocation.base import Client, Grant
 from mesosctl.allocation.drf import DrfAllocator
 from mesosctl.allocation.filters import FilterBook
 from mesosctl.model.resources import Resources
+from mesosctl.runtime.collector import collect_seldom
 
 NODE = {"cpus": 8000, "mem": 32_768_000, "disk": 100_000_000, "ports": [[31000, 32000]]}
 TASK = Resources.scalars(cpus=2, mem=4096)
@@ -162,6 +163,8 @@ class Bench:
 
 def measure(agents: int, frameworks: int, rounds: int) -> dict[str, Any]:
     """All figures of one size."""
+    # As in a master.
+    collect_seldom()
     bench = Bench(agents, frameworks)
     sized, pieces = bench.full_rounds(TASK, max(1, rounds // 3))
     coarse, grants = bench.full_rounds(None, rounds)

@@ -7,8 +7,9 @@ look at a few of them only.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, ValuesView
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence, ValuesView
+from typing import overload
 
 from mesosctl.model.resources import Resources
 
@@ -35,6 +36,33 @@ class Agent:
         for resources in self.charges.values():
             free = free.without(resources)
         self.free = free
+
+
+class _Order(Sequence[str]):
+    """Some names, then all others of a list; both are in order. Costs nothing for the others."""
+
+    def __init__(self, first: list[str], names: list[str]) -> None:
+        self._first = first
+        self._names = names
+        # How many of the others come before each of the first.
+        self._before = [bisect_left(names, name) - at for at, name in enumerate(first)]
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        if isinstance(at, slice):
+            return [self[one] for one in range(*at.indices(len(self)))]
+        other = at - len(self._first)
+        if other < 0:
+            return self._first[at]
+        return self._names[other + bisect_right(self._before, other)]
 
 
 class OpenAgents:
@@ -70,17 +98,18 @@ class OpenAgents:
         if self.by_name.pop(name, None) is not None:
             self._moved[name] = None
 
-    def after(self, first: Iterable[str]) -> list[str]:
-        """All of them in order, those of `first`, which are open and in order, before the rest."""
+    def after(self, first: list[str]) -> Sequence[str]:
+        """All of them in order, those of `first`, which are open and in order, before the rest.
+
+        To be used before anything opens or closes.
+        """
+        if len(first) == len(self.by_name):
+            return first
         self._settle()
-        names = list(first)
-        if len(names) * MOVED_SHARE > len(self._order):
-            known = dict.fromkeys(names)
-            return names + [name for name in self._order if name not in known]
-        rest = self._order.copy()
-        for name in reversed(names):
-            del rest[bisect_left(rest, name)]
-        return names + rest
+        if len(first) * MOVED_SHARE > len(self._order):
+            known = dict.fromkeys(first)
+            return first + [name for name in self._order if name not in known]
+        return _Order(first, self._order)
 
     def _settle(self) -> None:
         order = self._order

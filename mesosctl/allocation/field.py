@@ -2,17 +2,18 @@
 
 Rules:
 - This lives as long as one Round (filling.py), which alone changes it.
-- Most allocations look at few agents. One that nobody has come to is UNMET and costs nothing.
+- Most allocations look at few agents of many. One that nobody has come to costs nothing, so nothing
+  here is as long as there are agents.
 - A closed agent has nothing left for anybody; walks pass over it without looking.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mesosctl.allocation.agents import Agent
-from mesosctl.allocation.base import is_offerable
-from mesosctl.model.resources import EMPTY, Resources
+from mesosctl.allocation.base import OFFER_CPUS_MILLI_MIN, OFFER_MEM_MILLI_MIN, is_offerable
+from mesosctl.model.resources import Resources
 
 
 class Spot:
@@ -29,45 +30,45 @@ class Spot:
         self.sure = False
 
 
-# Stands for every agent that nobody has come to.
-UNMET = Spot(Agent("", EMPTY, offered=False))
-
-
 class Field:
-    """The agents of one allocation by their place in it; `least` is what every task needs."""
+    """The agents of one allocation by their place in it; `least` is what every task needs.
+
+    `spots` has those that somebody came to. A closed one is in `next`, with a place after it.
+    """
 
     def __init__(
-        self, agents: Mapping[str, Agent], names: list[str], least: Mapping[str, int]
+        self, agents: Mapping[str, Agent], names: Sequence[str], least: Mapping[str, int]
     ) -> None:
-        self.spots = [UNMET] * len(names)
-        # The next spot that is not closed, itself or after it (union-find).
-        self.next = list(range(len(names) + 1))
-        self.closed = 0
+        self.spots: dict[int, Spot] = {}
+        self.next: dict[int, int] = {}
         self._agents = agents
         self._names = names
-        self._least = least
-        self._met: list[int] = []
+        self._size = len(names)
+        self._least = list(least.items())
+        cpus, mem = least.get("cpus", 0), least.get("mem", 0)
+        # Whether what is too little for an offer has no room for the smallest task either.
+        self._least_is_offer = cpus >= OFFER_CPUS_MILLI_MIN or mem >= OFFER_MEM_MILLI_MIN
 
     def __len__(self) -> int:
-        return len(self.spots)
+        return self._size
 
-    def meet(self, at: int) -> bool:
-        """Come to an UNMET agent: whether it has room for anybody."""
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is left of any agent."""
+        return len(self.next) == self._size
+
+    def meet(self, at: int) -> Spot | None:
+        """Come to an agent that nobody has come to; None if it has no room for anybody."""
         spot = self.spots[at] = Spot(self._agents[self._names[at]])
-        self._met.append(at)
-        if not self._least or self._has_room(spot):
-            return True
-        self.close(at)
-        return False
-
-    def met(self) -> list[int]:
-        """The places that somebody came to, in order."""
-        self._met.sort()
-        return self._met
+        if self._least and not self._has_room(spot):
+            self.close(at)
+            return None
+        return spot
 
     def granted(self) -> list[Spot]:
         """The agents of which something was granted, in their order."""
-        return [spot for at in self.met() if (spot := self.spots[at]).grants]
+        spots = self.spots
+        return [spots[at] for at in sorted([at for at, spot in spots.items() if spot.grants])]
 
     def close_if_full(self, at: int) -> None:
         """Something was taken of an agent."""
@@ -76,31 +77,28 @@ class Field:
 
     def close(self, at: int) -> None:
         """Nothing is left of an agent."""
-        if self.next[at] == at:
-            self.next[at] = at + 1
-            self.closed += 1
+        self.next.setdefault(at, at + 1)
 
     def reopen(self) -> None:
         """Something was given back: see anew which agents are closed."""
-        self.next = list(range(len(self.spots) + 1))
-        self.closed = 0
-        for at in self._met:
+        self.next.clear()
+        for at in self.spots:
             self.close_if_full(at)
 
     def find(self, at: int) -> int:
         """The first place that is not closed, from this one on; the end if there is none."""
+        # Union-find: whoever looks shortens the way for those after him.
         after = self.next
         found = at
-        while after[found] != found:
-            found = after[found]
-        while after[at] != found:
+        while (later := after.get(found)) is not None:
+            found = later
+        while at != found:
             after[at], at = found, after[at]
         return found
 
     def _has_room(self, spot: Spot) -> bool:
-        if not is_offerable(spot.free):
-            return False
-        if self._least:
-            have = spot.free.quantities()
-            return all(have.get(name, 0) >= need for name, need in self._least.items())
-        return True
+        have = spot.free.quantities()
+        for name, need in self._least:
+            if name not in have or have[name] < need:
+                return False
+        return self._least_is_offer or is_offerable(spot.free)

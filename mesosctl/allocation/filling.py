@@ -26,7 +26,7 @@ from collections.abc import Iterable, Mapping
 
 from mesosctl.allocation.base import Grant, Refuses, is_offerable
 from mesosctl.allocation.contenders import Contender
-from mesosctl.allocation.field import UNMET, Field, Spot
+from mesosctl.allocation.field import Field, Spot
 from mesosctl.allocation.ledger import Ledger
 from mesosctl.allocation.rooms import Rooms
 from mesosctl.allocation.tree import Node, Snapshot
@@ -46,10 +46,6 @@ class Round:
         names = ledger.open.after(fresh) if ledger.changed_frameworks else fresh
         self._field = Field(ledger.open.by_name, names, ledger.least_need())
         self._spots = self._field.spots
-        if 2 * len(ledger.changed_frameworks) > self._active:
-            # Together they come to all agents, and one after the other is quicker.
-            for at in range(len(names)):
-                self._field.meet(at)
         self._contenders: dict[str, Contender] = {}
         self._journal: dict[Node, Snapshot] = {}
         self._rooms = Rooms(ledger.quota, ledger.spare)
@@ -69,30 +65,31 @@ class Round:
                 if not self._take_back_refused():
                     break
             self._give_rests()
-            self._give_without_share()
+            granted = self._field.granted()
+            self._give_without_share(granted)
         finally:
             self._reset_walks()
             self._tree.restore(self._journal)
-        self._settle()
+        self._settle(granted)
         roles = {name: contender.role for name, contender in self._contenders.items()}
         # As Grant(...) does, without its detour: a full round makes tens of thousands.
         new = tuple.__new__
         return [
             new(Grant, (framework, roles[framework], spot.agent, resources))
-            for spot in self._field.granted()
+            for spot in granted
             for framework, resources in spot.grants.items()
         ]
 
     @property
     def looked_at(self) -> int:
         """How many agents it came to so far."""
-        return len(self._field.met())
+        return len(self._spots)
 
-    def _settle(self) -> None:
+    def _settle(self, granted: list[Spot]) -> None:
         """Note what the next allocation has to look at again."""
         ledger = self._ledger
         # What was granted and is not charged after all has to come again.
-        ledger.changed_agents = {spot.agent: None for spot in self._field.granted()}
+        ledger.changed_agents = {spot.agent: None for spot in granted}
         ledger.changed_frameworks = {}
         ledger.quota.surplus_left = self._rooms.surplus
         for contender in self._contenders.values():
@@ -131,7 +128,7 @@ class Round:
         found = self._contenders.get(leaf.name)
         if found is None:
             is_changed = leaf.name in self._ledger.changed_frameworks
-            span = len(self._spots) if is_changed else self._fresh
+            span = len(self._field) if is_changed else self._fresh
             start = len(self._contenders) * span // self._active
             role = "" if leaf.client is None else leaf.client.role
             found = Contender(leaf, role, span, start)
@@ -145,16 +142,17 @@ class Round:
 
     def _contest(self) -> None:
         """Give the next piece to the first in order until no piece fits."""
-        retired = 0
-        while self._field.closed < len(self._spots):
+        left, contenders = self._active, self._contenders
+        closed, size = self._field.next, len(self._field)
+        while len(closed) < size:
             leaf = self._first()
             if leaf is None:
                 break
-            contender = self._contender(leaf)
-            found = self._next_piece(contender, self._active - retired == 1)
+            contender = contenders.get(leaf.name) or self._contender(leaf)
+            found = self._next_piece(contender, left == 1)
             if found is None:
                 self._retire(leaf)
-                retired += 1
+                left -= 1
             else:
                 self._grant(contender, *found)
         self._reset_walks()
@@ -209,7 +207,7 @@ class Round:
         field = self._field
         while contender.left != 0 and not (self._is_bounded and self._is_blocked(contender)):
             at = contender.at
-            if field.next[at] != at:
+            if at in field.next:
                 at = field.find(at)
             if at >= contender.end:
                 if contender.end == contender.start or not contender.start:
@@ -217,16 +215,18 @@ class Round:
                 contender.at, contender.end = 0, contender.start
                 continue
             contender.at = at
-            if self._spots[at] is UNMET and not field.meet(at):
+            spot = self._spots.get(at) or field.meet(at)
+            if spot is None:
                 continue
-            piece = self._piece(contender, at, alone)
+            piece = self._piece(contender, at, spot, alone)
             if piece is not None:
                 return at, *piece
             contender.at = at + 1
         return None
 
-    def _piece(self, contender: Contender, at: int, alone: bool) -> tuple[Resources, int] | None:
-        spot = self._spots[at]
+    def _piece(
+        self, contender: Contender, at: int, spot: Spot, alone: bool
+    ) -> tuple[Resources, int] | None:
         is_free = spot.plain and not self._is_bounded
         usable = spot.free if is_free else self._usable(contender, spot)
         task = contender.task
@@ -270,10 +270,9 @@ class Round:
     def _take_back_refused(self) -> bool:
         """Take back the grants that are refused as they are now; whether there was any."""
         found = False
-        for at in self._field.met():
+        unsure = [at for at, spot in self._spots.items() if spot.grants and not spot.sure]
+        for at in sorted(unsure):
             spot = self._spots[at]
-            if spot.sure:
-                continue
             for name, resources in list(spot.grants.items()):
                 if self._refuses(name, spot.agent, resources):
                     self._take_back(self._contenders[name], at)
@@ -296,10 +295,10 @@ class Round:
 
     def _give_rests(self) -> None:
         """Hand out what fits nobody's task; where much is left most have all they asked for."""
-        for first, end in ((0, self._fresh), (self._fresh, len(self._spots))):
+        for first, end in ((0, self._fresh), (self._fresh, len(self._field))):
             order: list[Node] | None = None
             for at in range(first, end):
-                if self._spots[at] is UNMET:
+                if at not in self._spots:
                     self._field.meet(at)
                 if not is_offerable(self._spots[at].free):
                     continue
@@ -352,8 +351,8 @@ class Round:
         share = self._tree.share
         return share(resources.quantities()) <= share(contender.quantities)
 
-    def _give_without_share(self) -> None:
-        for spot in self._field.granted():
+    def _give_without_share(self, granted: list[Spot]) -> None:
+        for spot in granted:
             if spot.free is EMPTY:
                 continue
             rest = spot.free.without_scalars()

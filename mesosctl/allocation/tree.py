@@ -170,6 +170,9 @@ class RoleTree:
 
     def book(self, leaf: Node, quantities: Mapping[str, int], sign: int, charges: int) -> None:
         """Add to what a framework holds, or take from it; `charges`: how many times at once."""
+        if sign > 0 and not self._is_stale:
+            self._grow(leaf, quantities, charges)
+            return
         node: Node | None = leaf
         # Nobody competes with the root, so it keeps no sums.
         while node is not None and node is not self.root:
@@ -180,6 +183,51 @@ class RoleTree:
             if parent is not None and (len(parent.order) != 1 or parent.order[0][1] is not node):
                 self._move(node)
             node = parent
+
+    def _grow(self, leaf: Node, quantities: Mapping[str, int], charges: int) -> None:
+        """Add to what a framework holds: a round does this for every grant.
+
+        A share that grows is the larger of what it was and the shares of what was added.
+        """
+        totals, items = self._totals, quantities.items()
+        node: Node | None = leaf
+        while node is not None and node is not self.root:
+            node.charges += charges
+            parent, mine, rank = node.parent, node.quantities, node.rank
+            if parent is None or len(parent.order) < 2:
+                # An only child needs no rank.
+                for name, amount in items:
+                    mine[name] = mine[name] + amount if name in mine else amount
+                node = parent
+                continue
+            share, weight_milli = rank[1], node.terms.weight_milli
+            for name, amount in items:
+                held = mine[name] = mine[name] + amount if name in mine else amount
+                if name in totals:
+                    if weight_milli == 1000:
+                        part = held / totals[name]
+                    else:
+                        part = held * 1000 / (totals[name] * weight_milli)
+                    if part > share:
+                        share = part
+            node.rank = rank[0], share, node.charges, rank[3]
+            self._sink(parent, node, rank)
+            node = parent
+
+    def _sink(self, parent: Node, node: Node, old: Rank) -> None:
+        """Give a node its place when it is behind where it was; nothing if it is not listed."""
+        order, at = parent.order, parent.at
+        # Whose turn it is in a round is who is charged next.
+        if at >= len(order) or order[at][1] is not node:
+            at = bisect_left(order, (old,))
+            if at == len(order) or order[at][1] is not node:
+                return
+        entry = (node.rank, node)
+        if at + 1 == len(order) or node.rank < order[at + 1][0]:
+            order[at] = entry
+        else:
+            del order[at]
+            insort(order, entry, at)
 
     def restore(self, journal: dict[Node, Snapshot]) -> None:
         """Put nodes back to what they held before."""

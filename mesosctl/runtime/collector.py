@@ -11,6 +11,11 @@ from mesosctl.runtime.loop import Loop
 COLLECT_EVERY = 10_000
 
 
+def collect_seldom() -> None:
+    """Set the collector as all daemons have it."""
+    gc.set_threshold(COLLECT_EVERY, 20, 20)
+
+
 def run_calmly(loop: Loop) -> int:
     """Run the loop of a process of ours to its end, and keep what was made so far out of this."""
     gc.collect()
@@ -19,5 +24,5 @@ def run_calmly(loop: Loop) -> int:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
-    gc.set_threshold(COLLECT_EVERY, 20, 20)
+    collect_seldom()
     return loop.run()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mesosctl.allocation.agents import MOVED_SHARE, Agent, OpenAgents
 from mesosctl.allocation.base import Client
 from mesosctl.allocation.drf import DrfAllocator
-from mesosctl.allocation.field import UNMET, Field
+from mesosctl.allocation.field import Field
 from mesosctl.allocation.filling import Round
 from mesosctl.model.resources import EMPTY, Resources
 
@@ -32,8 +32,9 @@ def test_agents_stay_in_the_order_of_their_names(changes: list, full: bool) -> N
                 known.discard(name)
                 agents.drop(name)
         first = sorted(known)[::7]
-        assert agents.after(first) == first + sorted(known - set(first))
-        assert agents.after(first[:1]) == first[:1] + sorted(known - set(first[:1]))
+        assert list(agents.after(first)) == first + sorted(known - set(first))
+        assert list(agents.after(first[:1])) == first[:1] + sorted(known - set(first[:1]))
+        assert list(agents.after([])) == sorted(known) == list(agents.after(sorted(known)))
     assert sorted(agents) == sorted(known) and len(agents) == len(known)
 
 
@@ -59,12 +60,14 @@ def test_agents_without_room_are_closed_when_somebody_comes_to_them() -> None:
     """They are passed over from then on, and come back when something is given back."""
     agents = {name: Agent(name, TASK if name == "S1" else EMPTY, offered=True) for name in NAMES}
     field = Field(agents, NAMES, {"cpus": 1000})
-    assert (field.meet(0), field.meet(1), field.closed) == (False, True, 1)
+    assert field.meet(0) is None
+    assert field.meet(1) is field.spots[1]
     assert field.find(0) == 1
-    assert field.spots[2] is UNMET
+    assert list(field.spots) == [0, 1]
     field.spots[1].free = EMPTY
     field.close_if_full(1)
-    assert (field.find(0), field.closed) == (2, 2)
+    assert (field.find(0), list(field.next)) == (2, [0, 1])
     field.spots[0].free = TASK
     field.reopen()
-    assert (field.find(0), field.find(1), field.closed, field.met()) == (0, 2, 1, [0, 1])
+    assert (field.find(0), field.find(1), list(field.next)) == (0, 2, [1])
+    assert not field.is_closed
