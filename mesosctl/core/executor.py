@@ -19,6 +19,7 @@ from mesosctl.core.executor_effects import (
     ContainerBusy,
     ContainerEmptied,
     LaunchFailed,
+    LaunchRecalled,
     LimitExceeded,
     MainExited,
     RemoveFailed,
@@ -146,7 +147,9 @@ class ExecutorMachine:
             case ContainerBusy():
                 return lives.busy(event, now)
             case LaunchFailed():
-                return lives.launch_failed(event)
+                return lives.launch_failed(event, now)
+            case LaunchRecalled():
+                return lives.recalled(event)
             case RemoveFailed():
                 return lives.removals.failed(event, now)
             case StdinProgress():
@@ -279,7 +282,7 @@ class ExecutorMachine:
                     effects += (self._guests or self._lives).kill(kill, now)
                 return effects
             case ReturnLanes():
-                return self._lives.give_back(self._lives.lanes.waiting(), now)
+                return self._lives.give_back(self._lives.lanes.behind(), now)
             case WriteStdin():
                 return self._lives.stdin.write(message)
             case ExecutorRegistered():

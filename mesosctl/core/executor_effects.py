@@ -4,8 +4,9 @@ Rules: a container is named `<framework>/<task>`. The shell carries effects out 
 whose Prepare failed is not carried out, the LaunchFailed that Prepare answered with stands for
 both. The death of a spawner is the shell's own affair: what was not begun it orders again, what
 was begun it reports as started, so the machine never hears of it. Every Spawn is answered by
-exactly one of TaskStarted and LaunchFailed, every TaskStarted followed by exactly one MainExited,
-every Drain answered by exactly one of ContainerEmptied and ContainerBusy.
+exactly one of TaskStarted, LaunchFailed and, if a Recall came in time, LaunchRecalled; every
+TaskStarted is followed by exactly one MainExited, every Drain answered by exactly one of
+ContainerEmptied and ContainerBusy.
 """
 
 from __future__ import annotations
@@ -44,9 +45,29 @@ class Resize(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Spawn(Effect):
-    """Start the task inside its prepared container."""
+    """Start the task inside its prepared container, at once or `after` another container.
+
+    Then it may be started without another word once the first process of that one has ended and
+    left nothing behind, unless the monotonic time is `due` by then; and it is to be on Begin.
+    """
 
     launch: ExecutorLaunch
+    after: str = ""
+    due: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Begin(Effect):
+    """Start what was to start after another container, unless that has happened already."""
+
+    container: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recall(Effect):
+    """Do not start what was to start after another container. Not answered if it has begun."""
+
+    container: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +170,13 @@ class LaunchFailed(Event):
     stage: str
     text: str
     exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRecalled(Event):
+    """Nothing was started, as Recall asked; its container is prepared still."""
+
+    container: str
 
 
 @dataclass(frozen=True, slots=True)

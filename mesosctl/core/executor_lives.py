@@ -1,8 +1,8 @@
 """The lives of an executor's tasks: from the order to start one to the removal of its container.
 
-Owns the table of tasks, their timers and the updates that tell of them. Which task is next in its
-lane is kept in executor_lanes.py, standard input flows in executor_stdin.py. The machine in
-executor.py owns the conversation with the agent and the process's own end.
+Owns the table of tasks, their timers and the updates that tell of them. Which task is started next
+executor_starts.py knows, standard input flows in executor_stdin.py. The machine in executor.py owns
+the conversation with the agent and the process's own end.
 
 Rules:
 - Nothing of a task is alive when its terminal update is made.
@@ -12,7 +12,6 @@ Rules:
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -24,32 +23,29 @@ from mesosctl.core.executor_effects import (
     FeedStdin,
     KillContainer,
     LaunchFailed,
+    LaunchRecalled,
     LimitExceeded,
     MainExited,
-    Prepare,
     Remove,
     Sample,
     SignalContainer,
-    Spawn,
     TaskStarted,
 )
 from mesosctl.core.executor_lanes import Lanes
 from mesosctl.core.executor_leases import Leases
 from mesosctl.core.executor_removals import Removals
+from mesosctl.core.executor_starts import Starts
 from mesosctl.core.executor_stdin import StdinFlow, StdinFlows
 from mesosctl.core.executor_task import SIGTERM, Phase, Step, Task, classify, ending, update
 from mesosctl.core.executor_updates import Updates
 from mesosctl.core.machine import Effect, NewId, Now
 from mesosctl.errors import require
-from mesosctl.limits import CPUS_MILLI_MIN, KILL_AGAIN_S, KILL_GRACE_MAX_S
+from mesosctl.limits import KILL_AGAIN_S, KILL_GRACE_MAX_S
 from mesosctl.model.ids import FrameworkId
 from mesosctl.model.tasks import Reason, TaskState, Usage
 from mesosctl.protocol.messages.agent import ExecutorLaunch, ExecutorTask, TaskKill
 from mesosctl.protocol.messages.base import Message
 
-# Starts under way at once: enough to keep the spawner busy, few enough that a kill of a waiting
-# task finds it waiting, and that a burst of launches does not make a burst of cgroups.
-STARTS_MAX = 16
 DRAIN_AGAIN_S = 0.001
 _NOTHING = Usage()
 
@@ -72,8 +68,7 @@ class TaskLives:
         self._tasks: dict[str, Task] = {}
         self.knows: Callable[[str], bool] = self._tasks.__contains__
         self.stdin = StdinFlows(self._tasks, send)
-        self._queue: deque[str] = deque()
-        self._starts = 0
+        self._starts = Starts(self._tasks, self.lanes)
         self._running = 0
         self.removals = Removals()
         self._alarms = Alarms(self._tasks)
@@ -116,10 +111,9 @@ class TaskLives:
             if lease_s is not None:
                 effects += self.leases.hold(container, lease_s)
             stdin = StdinFlow() if launch.task.command.stdin == "stream" else None
-            self._tasks[container] = Task(launch, stdin=stdin)
-            if self.lanes.enter(launch.task.lane, container, now.mono):
-                self._queue.append(container)
-        return effects + self._start_more()
+            self._tasks[container] = task = Task(launch, stdin=stdin)
+            self._starts.enter(task, now.mono)
+        return effects + self._starts.next(now.mono)
 
     def drop(
         self,
@@ -140,28 +134,14 @@ class TaskLives:
     def _container(self, task_id: str) -> str:
         return f"{self.framework_id}/{task_id}"
 
-    def _start_more(self) -> list[Effect]:
-        effects: list[Effect] = []
-        while self._queue and self._starts < STARTS_MAX:
-            container = self._queue.popleft()
-            task = self._tasks.get(container)
-            if task is None or task.phase is not Phase.WAITING:
-                continue
-            task.phase = Phase.ORDERED
-            self._starts += 1
-            info = task.launch.task
-            cpus_milli = max(CPUS_MILLI_MIN, info.resources.cpus_milli)
-            mem_bytes = info.resources.mem_bytes or None
-            effects.append(Prepare(container, cpus_milli, mem_bytes, info.pids_max, task.launch))
-            effects.append(Spawn(task.launch))
-        return effects
-
     def started(self, event: TaskStarted, now: Now) -> list[Effect]:
         """The first process runs: say so, start the clock, and do what waited for it."""
         container = event.container
-        task = self._expect(container, Phase.ORDERED)
-        task.phase = Phase.RUNNING
-        self._starts -= 1
+        task = self._expect(container, Phase.ORDERED, Phase.AHEAD)
+        self._starts.answered(task, Phase.RUNNING)
+        if task.cause == "returned":
+            # It had begun before it could be taken back.
+            task.cause = ""
         self._running += 1
         task.pid, task.note, task.started_at = event.pid, event.note, now.wall
         info = task.launch.task
@@ -179,15 +159,22 @@ class TaskLives:
             self._report(task, Step(TaskState.RUNNING, Reason.NONE, task.note), now)
         else:
             effects += self._begin_kill(container, task, task.kill_grace_s, now)
-        return effects + self._start_more()
+        effects += self._starts.next(now.mono)
+        return effects + self._starts.ahead(info.lane, now.mono)
 
-    def launch_failed(self, event: LaunchFailed) -> list[Effect]:
+    def launch_failed(self, event: LaunchFailed, now: Now) -> list[Effect]:
         """Nothing was started; its container goes the same way as any other."""
-        task = self._expect(event.container, Phase.ORDERED)
-        task.phase = Phase.DRAINING
-        self._starts -= 1
+        task = self._expect(event.container, Phase.ORDERED, Phase.AHEAD)
+        self._starts.answered(task, Phase.DRAINING)
         task.failure = event
-        return [Drain(event.container), *self._start_more()]
+        return [Drain(event.container), *self._starts.next(now.mono)]
+
+    def recalled(self, event: LaunchRecalled) -> list[Effect]:
+        """It never began, as somebody wanted; its container goes the same way as any other."""
+        task = self._expect(event.container, Phase.AHEAD)
+        require(task.is_recalled, f"{event.container} comes back and was not recalled")
+        self._starts.answered(task, Phase.DRAINING)
+        return [Drain(event.container)]
 
     # --- ending -----------------------------------------------------------------------------------
     def main_exited(self, event: MainExited, now: Now) -> list[Effect]:
@@ -235,9 +222,9 @@ class TaskLives:
         container = task.launch.container
         self.updates.put(container, made, now.mono, in_lane=bool(lane), is_followed=followed)
 
-    def _expect(self, container: str, phase: Phase) -> Task:
+    def _expect(self, container: str, *phases: Phase) -> Task:
         task = self._tasks.get(container)
-        require(task is not None and task.phase is phase, f"{container} is not {phase.name}")
+        require(task is not None and task.phase in phases, f"{container} is not {phases[0].name}")
         return self._tasks[container]
 
     # --- lanes ------------------------------------------------------------------------------------
@@ -246,19 +233,19 @@ class TaskLives:
         if not self.lanes.leave(lane, container):
             return []
         effects = self.give_back(self.lanes.overdue(now.mono), now)
-        following = self.lanes.turn(lane)
-        if following:
-            self._queue.append(following)
-            effects += self._start_more()
-        return effects
+        return effects + self._starts.turn(lane, now.mono)
 
     def give_back(self, containers: list[str], now: Now) -> list[Effect]:
         """Say of tasks that wait in lanes that they will never be started here."""
         effects: list[Effect] = []
         for container in containers:
             task = self._tasks[container]
-            task.cause = "returned"
-            effects += self._end(task, ContainerEmptied(container, _NOTHING), now)
+            if task.phase is Phase.WAITING:
+                task.cause = "returned"
+                effects += self._end(task, ContainerEmptied(container, _NOTHING), now)
+            elif task.phase is Phase.AHEAD:
+                task.cause = task.cause or "returned"
+                effects += self._starts.recall(task)
         return effects
 
     # --- killing ----------------------------------------------------------------------------------
@@ -289,11 +276,11 @@ class TaskLives:
         if task.phase is Phase.WAITING:
             task.cause = "kill"
             return self._end(task, ContainerEmptied(container, _NOTHING), now)
-        if task.phase is Phase.ORDERED:
+        if task.phase in (Phase.ORDERED, Phase.AHEAD):
             task.cause = "kill"
             known_s = grace_s if task.kill_grace_s is None else task.kill_grace_s
             task.kill_grace_s = min(known_s, grace_s)
-            return []
+            return self._starts.recall(task)
         if task.cause == "":
             return self._begin_kill(container, task, grace_s, now)
         due = now.mono + grace_s
@@ -383,14 +370,13 @@ class TaskLives:
     def check(self) -> None:
         """Recompute every redundant structure; raises InvariantBroken where one is wrong."""
         phases = [task.phase for task in self._tasks.values()]
-        require(self._starts == phases.count(Phase.ORDERED), "starts are miscounted")
         require(self._running == phases.count(Phase.RUNNING), "running tasks are miscounted")
         for container, task in self._tasks.items():
             require(container == self._container(task.launch.task.task_id), "a task's key is wrong")
             require(not self.updates.has_ended(container), f"{container} has ended and not ended")
-            waits = container in self._queue or self.lanes.holds_back(container)
             begun = task.phase is not Phase.WAITING
-            require(begun or waits, f"{container} waits and is not queued")
+            waits = begun or self._starts.awaits(container)
+            require(waits, f"{container} waits and is not queued")
             held_back = begun and self.lanes.holds_back(container)
             require(not held_back, f"{container} has begun before its turn")
             for due in (task.kill_due, task.limit_due, task.drain_due):
@@ -398,3 +384,4 @@ class TaskLives:
                 require(covered, f"{container} is due and has no alarm")
         self.updates.check()
         self.lanes.check(self._tasks)
+        self._starts.check()

@@ -47,6 +47,7 @@ class Phase(Enum):
     """Where a task is between its arrival and its end."""
 
     WAITING = auto()  # nothing was done yet
+    AHEAD = auto()  # its container is made; it starts once the one before it in its lane is over
     ORDERED = auto()  # its container is made and its start was ordered
     RUNNING = auto()  # its first process runs
     DRAINING = auto()  # that has ended; the rest of the container is on its way out
@@ -64,6 +65,7 @@ class Task:
     # Which of kill, time, limit and lease was acted upon first; "" for none; or that it was
     # given back with its lane.
     cause: str = ""
+    is_recalled: bool = False
     kill_reason: tuple[Reason, str] = (Reason.KILL_REQUESTED, "")
     kill_due: float | None = None
     kill_grace_s: float | None = None
@@ -87,7 +89,7 @@ class Task:
     @property
     def state(self) -> TaskState:
         """The state as others know it."""
-        if self.phase in (Phase.WAITING, Phase.ORDERED):
+        if self.phase in (Phase.WAITING, Phase.AHEAD, Phase.ORDERED):
             return TaskState.STAGING
         return TaskState.KILLING if self.cause == "kill" else TaskState.RUNNING
 

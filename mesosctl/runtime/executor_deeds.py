@@ -1,8 +1,8 @@
 """What the executor does to its host for its machine: containers, launches, and what comes of them.
 
 Owns the table of orders that are with the spawner and the spawner's restarts. Rules:
-- Every Spawn ends in exactly one of TaskStarted and LaunchFailed. The death of a spawner is not the
-  fault of any task: what was begun is taken over, what was not is ordered again.
+- Every Spawn ends in exactly one of TaskStarted, LaunchFailed and LaunchRecalled. The death of a
+  spawner is not the fault of any task: what was begun is taken over, what was not is ordered again.
 - A spawner that dies before it could serve, again and again, is the host's fault: then what waits
   is given back as certainly not started.
 - Everything that a task's description can make go wrong becomes LaunchFailed, never an exception.
@@ -14,15 +14,18 @@ import os
 from collections.abc import Callable, Iterable
 
 from mesosctl.core.executor_effects import (
+    Begin,
     ContainerBusy,
     ContainerEmptied,
     Drain,
     FeedStdin,
     KillContainer,
     LaunchFailed,
+    LaunchRecalled,
     LimitExceeded,
     MainExited,
     Prepare,
+    Recall,
     Remove,
     RemoveFailed,
     Resize,
@@ -38,14 +41,20 @@ from mesosctl.isolation import base
 from mesosctl.isolation.base import JoinPlan
 from mesosctl.isolation.compose import Isolation
 from mesosctl.model.tasks import Usage
-from mesosctl.protocol.messages.agent import ExecutorLaunch
 from mesosctl.runtime.executor_doors import Doors
 from mesosctl.runtime.executor_limits import limits_of
 from mesosctl.runtime.executor_orders import LaunchRefused, Orders
 from mesosctl.runtime.executor_stdin import StdinPipes
 from mesosctl.runtime.loop import Loop
 from mesosctl.runtime.spawner_link import SpawnerLink
-from mesosctl.runtime.spawner_orders import Exited, Report, Spawned, SpawnerDied, SpawnFailed
+from mesosctl.runtime.spawner_orders import (
+    Exited,
+    Recalled,
+    Report,
+    Spawned,
+    SpawnerDied,
+    SpawnFailed,
+)
 from mesosctl.runtime.trimming import StreamLimits
 
 # A spawner that dies so often in a row before it is ready will not be mended by another start.
@@ -71,9 +80,9 @@ class Deeds:
         self._streams = StreamLimits(loop)
         self._doors = Doors(loop)
         self._plans: dict[str, JoinPlan] = {}
-        # What is ordered and not answered: the launch, its plan, and how often it was in flight
-        # when a spawner died.
-        self._ordered: dict[str, tuple[ExecutorLaunch, JoinPlan, int]] = {}
+        # What is ordered and not answered: the order for it, its plan, and how often it was in
+        # flight when a spawner died.
+        self._ordered: dict[str, tuple[Spawn, JoinPlan, int]] = {}
         # Counters of containers that are not empty yet, and those that are gone for good.
         self._used: dict[str, tuple[Usage, int]] = {}
         self._removed: dict[str, None] = {}
@@ -85,6 +94,8 @@ class Deeds:
             Prepare: self._prepare,
             Resize: self._resize,
             Spawn: self._spawn,
+            Begin: self._begin,
+            Recall: self._recall,
             SignalContainer: self._signal,
             KillContainer: lambda effect: isolation.kill(effect.container),
             Drain: self._drain,
@@ -179,16 +190,23 @@ class Deeds:
         container = effect.launch.container
         plan = self._plans.pop(container, None)
         if plan is not None:
-            self._ordered[container] = (effect.launch, plan, 0)
+            self._ordered[container] = (effect, plan, 0)
             self._post_all(self._order(container))
             self._watch_spawner()
 
+    def _begin(self, effect: Begin) -> None:
+        self._spawner.begin(effect.container)
+        self._watch_spawner()
+
+    def _recall(self, effect: Recall) -> None:
+        self._post_all(self._take(self._spawner.recall(effect.container)))
+
     def _order(self, container: str) -> list[Event]:
         """Hand the order to the spawner; the failure if it cannot be one."""
-        launch, plan, _ = self._ordered[container]
+        effect, plan, _ = self._ordered[container]
         stdin_fd = None
         try:
-            order = self._orders.make(launch, plan)
+            order = self._orders.make(effect, plan)
             if order.stdin == "fd":
                 stdin_fd = self._pipes.make(container)
             self._spawner.spawn(order, stdin_fd)
@@ -207,7 +225,8 @@ class Deeds:
         return [LaunchFailed(container, stage, text, exit_code)]
 
     def _begun(self, container: str, pid: int, fell_back: bool) -> Event:
-        launch, _, _ = self._ordered.pop(container)
+        effect, _, _ = self._ordered.pop(container)
+        launch = effect.launch
         self._isolation.started(container, pid)
         self._streams.begin(launch)
         note = f"started in its sandbox for want of {launch.task.command.cwd}" if fell_back else ""
@@ -233,6 +252,10 @@ class Deeds:
                     events.append(self._begun(report.id, report.pid, report.cwd_fallback))
                 case Exited():
                     events += self._exited(report)
+                case Recalled():
+                    del self._ordered[report.id]
+                    self._pipes.drop(report.id)
+                    events.append(LaunchRecalled(report.id))
                 case SpawnFailed():
                     events += self._failed(report.id, report.stage, report.text, report.exit_code)
                 case SpawnerDied():
@@ -272,9 +295,10 @@ class Deeds:
 
     def _again(self, container: str) -> list[Event]:
         """Order a task again that was next when its spawner died, and had not begun."""
-        launch, plan, deaths = self._ordered[container]
+        effect, plan, deaths = self._ordered[container]
         deaths += 1
-        self._ordered[container] = (launch, plan, deaths)
+        # Whom it followed has ended.
+        self._ordered[container] = (Spawn(effect.launch), plan, deaths)
         if deaths >= DEATHS_IN_FLIGHT_MAX or not self._spawner.alive:
             text = f"the spawner ended {deaths} times while it was about to start this task"
             return self._failed(container, "spawner", text, None)

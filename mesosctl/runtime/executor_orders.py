@@ -15,6 +15,7 @@ import pwd
 import time
 from typing import Literal, cast
 
+from mesosctl.core.executor_effects import Spawn
 from mesosctl.isolation.base import AGENT_ENV, CONTAINER_ENV, JoinPlan
 from mesosctl.model.records import dataclass
 from mesosctl.model.tasks import Command
@@ -56,8 +57,9 @@ class Orders:
         self._agent_id = agent_id
         self._accounts: dict[str, tuple[float, Account]] = {}
 
-    def make(self, launch: ExecutorLaunch, plan: JoinPlan) -> SpawnOrder:
+    def make(self, effect: Spawn, plan: JoinPlan) -> SpawnOrder:
         """The order of a launch, its sandbox made ready. Raises LaunchRefused."""
+        launch = effect.launch
         command, sandbox = launch.task.command, launch.sandbox
         account = self._account(command.user)
         try:
@@ -89,6 +91,8 @@ class Orders:
             append=command.append,
             umask=command.umask & 0o777,
             path_is_script=command.script is not None,
+            after=effect.after,
+            due=effect.due,
         )
         return through_helper(order, plan.helper, sandbox) if plan.helper else order
 

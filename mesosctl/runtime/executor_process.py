@@ -16,7 +16,8 @@ import sys
 from collections.abc import Sequence
 
 from mesosctl.errors import MesosctlError
-from mesosctl.runtime.spawner_link import SpawnerLink, become_subreaper
+from mesosctl.runtime.spawner_children import become_subreaper
+from mesosctl.runtime.spawner_link import SpawnerLink
 
 _LINK = "agent"
 

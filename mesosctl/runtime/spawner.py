@@ -1,8 +1,9 @@
 """The spawner: the expendable process that starts tasks and is their parent.
 
-The executor starts it with spawner_orders.start_command and talks to it over one stream socket;
-when the executor dies it dies too, its tasks do not. It imports only the standard library and its
-siblings rawcalls and spawner_launch, so that it starts quickly and has little to go wrong.
+The executor starts it with spawner_orders.start_command and talks to it over one stream socket
+(spawner_channel.py); when the executor dies it dies too, its tasks do not. It imports only the
+standard library and its siblings rawcalls, spawner_channel and spawner_launch, so that it starts
+quickly and has little to go wrong.
 
 Rules it keeps, on which the executor relies:
 - One of two threads has the loop at a time: one makes the launches that stay root, the other those
@@ -18,11 +19,10 @@ Rules it keeps, on which the executor relies:
   fails the process ends at once: it must never serve another task from inside this one.
 - The three streams are opened before the task is started, so that an error number belongs to the
   one stage that is named with it.
-
-Messages, both ways: a length of 4 bytes, big-endian, then words as `pack` writes them (JSON took
-two to three times as long, and its module is memory in each spawner). The words of orders are those
-of spawner_orders.encode; an order whose stdin is "fd" carries one descriptor. What changes in
-either file must change in the other.
+- An order that is to follow another is held. Its turn comes with the death of that one's process,
+  if nothing else is in its cgroups and the order is not due by then: the report of the death says
+  so in the same frame, and what has its turn is begun before any other order. Else it waits to be
+  told.
 """
 
 import contextlib
@@ -32,143 +32,28 @@ import resource
 import select
 import signal
 import socket
-import struct
 import sys
 import threading
-from collections import deque
 
 TYPE_CHECKING = False  # The name that type checkers know, without importing typing at each start.
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from mesosctl.runtime import rawcalls, spawner_launch
+    from mesosctl.runtime import rawcalls, spawner_channel, spawner_launch
 
     Order = dict[str, Any]
 elif __package__:
-    from mesosctl.runtime import rawcalls, spawner_launch
+    from mesosctl.runtime import rawcalls, spawner_channel, spawner_launch
 else:
     import rawcalls
+    import spawner_channel
     import spawner_launch
 
-HEADER = struct.Struct(">I")
-FRAME_LIMIT_BYTES = 16 * 1024 * 1024
-# Less than what malloc asks the kernel for each time, and gives back with each order.
-READ_BYTES = 64 * 1024
 PENDING_ORDERS_LIMIT = 64
 NOFILE_SOFT = 1024
 NOFILE_HARD = 524_288
 EXIT_BROKEN = 70
-
-
-def pack(words: "list[str]") -> bytes:
-    """The frame of words: how many, how many characters each has, and all of them in UTF-8."""
-    count = len(words)
-    lengths = struct.pack(f">{count + 1}I", count, *map(len, words))
-    body = lengths + "".join(words).encode("utf-8", "surrogatepass")
-    return HEADER.pack(len(body)) + body
-
-
-def unpack(body: bytes) -> "list[str]":
-    """The words of a frame without its header."""
-    (count,) = HEADER.unpack_from(body)
-    lengths = struct.unpack_from(f">{count}I", body, HEADER.size)
-    text = str(body[HEADER.size * (count + 1) :], "utf-8", "surrogatepass")
-    words, at = [], 0
-    for length in lengths:
-        words.append(text[at : at + length])
-        at += length
-    return words
-
-
-def order_of(words: "list[str]") -> "Order":
-    """What spawner_orders.encode made words of."""
-    groups, join, home, argv = map(int, words[11:15])
-    cuts = [15]
-    for count in (groups, join, home, argv):
-        cuts.append(cuts[-1] + count)
-    rest = words[cuts[-1] :]
-    names = len(rest) // 2
-    return {
-        "id": words[0],
-        "by": words[1],
-        "cwd": words[2],
-        "fallback_cwd": words[3] or None,
-        "uid": int(words[4]) if words[4] else None,
-        "gid": int(words[5]) if words[5] else None,
-        "umask": int(words[6]),
-        "append": "a" in words[7],
-        "path_is_script": "s" in words[7],
-        "as_helper": "h" in words[7],
-        "stdin": words[8],
-        "stdout": words[9],
-        "stderr": words[10],
-        "groups": [int(word) for word in words[15 : cuts[1]]],
-        "join": words[cuts[1] : cuts[2]],
-        "home": words[cuts[2] : cuts[3]],
-        "argv": words[cuts[3] : cuts[4]],
-        "env": dict(zip(rest[:names], rest[names:], strict=True)),
-    }
-
-
-class Channel:
-    """The socket to the executor: orders and descriptors in, reports out, never blocking."""
-
-    def __init__(self, stream: socket.socket) -> None:
-        self._stream = stream
-        self._unsent = bytearray()
-        self._received = bytearray()
-        self._descriptors: deque[int] = deque()
-        self.orders: deque[tuple[Order, int | None]] = deque()
-        stream.setblocking(False)
-
-    @property
-    def clear(self) -> bool:
-        """Whether every report is in the socket, where the executor finds it if we die."""
-        return not self._unsent
-
-    def report(self, *words: str) -> None:
-        """Send one report, or keep what the socket does not take now."""
-        self._unsent += pack(list(words))
-        self.flush()
-
-    def flush(self) -> None:
-        """Send what is kept, as far as the socket takes it; EOFError when nobody is there."""
-        try:
-            while self._unsent:
-                del self._unsent[: self._stream.send(self._unsent)]
-        except BlockingIOError:
-            return
-        except OSError as error:
-            raise EOFError from error
-
-    def receive(self) -> None:
-        """Take in one read of orders; EOFError when the executor is gone."""
-        try:
-            data, descriptors, _, _ = socket.recv_fds(self._stream, READ_BYTES, 8)
-        except BlockingIOError:
-            return
-        except ConnectionError as error:
-            raise EOFError from error
-        if not data:
-            raise EOFError
-        for descriptor in descriptors:
-            os.set_inheritable(descriptor, False)
-        self._descriptors.extend(descriptors)
-        self._received += data
-        while len(self._received) >= HEADER.size:
-            (length,) = HEADER.unpack_from(self._received)
-            if length > FRAME_LIMIT_BYTES:
-                raise ValueError(f"an order of {length} bytes")
-            end = HEADER.size + length
-            if len(self._received) < end:
-                break
-            order = order_of(unpack(bytes(self._received[HEADER.size : end])))
-            del self._received[:end]
-            # Descriptors arrive in the order of the orders they belong to, at the latest with
-            # their last byte.
-            carried = self._descriptors.popleft() if order["stdin"] == "fd" else None
-            self.orders.append((order, carried))
 
 
 class Spawner:
@@ -180,12 +65,14 @@ class Spawner:
 
     def __init__(self, stream: socket.socket, kinds: "tuple[bool, ...]") -> None:
         self._stream = stream
-        self._channel = Channel(stream)
+        self._channel = spawner_channel.Channel(stream)
         self._turns = {kind: threading.Semaphore(0) for kind in kinds}
         self._signals = rawcalls.signalfd(signal.SIGCHLD)
         self._ready = False
         self._deaths_wait = False
         self._unreaped: int | None = None
+        # The ids and cgroups of our children by pid.
+        self._running: dict[int, tuple[str, list[str]]] = {}
         self._poll = select.poll()
         self._poll.register(self._signals, select.POLLIN)
         self._interest = 0
@@ -214,7 +101,7 @@ class Spawner:
             if interest != self._interest:
                 self._poll.register(self._stream, interest)
                 self._interest = interest
-            busy = channel.clear and (bool(channel.orders) or self._deaths_wait)
+            busy = channel.clear and bool(channel.turns or channel.orders or self._deaths_wait)
             ready = dict(self._poll.poll(0 if busy else None))
             if self._signals in ready:
                 # Emptied before looking, so that a death while we look raises it again.
@@ -224,12 +111,16 @@ class Spawner:
                 channel.receive()
             channel.flush()
             self._report_deaths()
-            if channel.clear and channel.orders:
-                order = channel.orders[0][0]
+            if channel.clear and (channel.turns or channel.orders):
+                queue = channel.turns or channel.orders
+                order = queue[0][0]
                 stays_root = not order["uid"] or order["as_helper"]
                 if len(self._turns) > 1 and stays_root is not kind:
                     return
-                channel.report(*launcher.launch(*channel.orders.popleft()))
+                report = launcher.launch(*queue.popleft())
+                if report[0] == "spawned":
+                    self._running[int(report[2])] = order["id"], order["join"]
+                channel.report(*report)
 
     def _report_deaths(self) -> None:
         """Report children that have died, each reaped only once its report is in the socket."""
@@ -242,7 +133,9 @@ class Spawner:
                 self._deaths_wait = False
                 return
             self._unreaped = death[0]
-            self._channel.report("exited", *map(repr, death))
+            name, join = self._running.pop(death[0], ("", []))
+            turn = self._channel.turn(name, join) if name else ""
+            self._channel.report("exited", turn, *map(repr, death))
 
 
 class Launcher:

@@ -1,12 +1,16 @@
 """What the kernel tells of processes that a dead spawner left to us as children.
 
-Read from proc(5) only, zombies included; nothing here reaps, signals or changes a process.
+Read from proc(5) only, zombies included; nothing here reaps, signals or changes a process but the
+one we are.
 """
 
+import os
 import time
+from collections.abc import Container
 from pathlib import Path
 
 from mesosctl.model.records import dataclass
+from mesosctl.runtime import rawcalls
 
 # include/linux/sched.h; both are shown in proc(5) for as long as a zombie is not reaped.
 _PF_EXITING = 0x4
@@ -24,6 +28,14 @@ class Stat:
     exiting: bool
     executed: bool
     start_ticks: int
+
+
+def become_subreaper() -> None:
+    """Make this process the parent of every orphan below it. Call once, before a spawner starts.
+
+    Without it the children of a dead spawner go to init and their exit codes are lost. OSError.
+    """
+    rawcalls.prctl(rawcalls.PR_SET_CHILD_SUBREAPER, 1)
 
 
 def read_stat(pid: int) -> Stat | None:
@@ -68,3 +80,32 @@ def is_in_cgroups(pid: int, join: tuple[str, ...]) -> bool:
         return False
     tails = [Path(line.split(":", 2)[2].removesuffix(" (deleted)")).parts[-2:] for line in lines]
     return all(Path(path).parent.parts[-2:] in tails for path in join)
+
+
+def find_begun(
+    join: tuple[str, ...], sent_boottime_s: float, spawner_pid: int, known: Container[int]
+) -> int | None:
+    """Return the pid of the process that an unreported order started, None if it did not.
+
+    Our children are now all the dead spawner's tasks and what tasks left behind; `known` are those
+    that were reported. The order's own process is the oldest of those in its cgroups. Without
+    cgroups, and in version 1 for one that is dead already (the kernel then shows "/"), it is the
+    oldest since the order was sent that leads a session or has not left the spawner's yet. A
+    process that ended without executing anything was no start: a file that the kernel refuses, a
+    captured script mostly, costs one such process, with exit code 127, before a shell gets it.
+    """
+    best: tuple[bool, int, int] | None = None
+    earliest = sent_boottime_s * os.sysconf("SC_CLK_TCK")
+    for pid in sorted(int(entry) for entry in os.listdir("/proc") if entry.isdigit()):
+        stat = read_stat(pid)
+        if stat is None or stat.parent != os.getpid() or pid in known:
+            continue
+        # Start times are cut to whole ticks, so one that began later can look earlier.
+        if stat.start_ticks + 1 < earliest:
+            continue
+        certain = bool(join) and is_in_cgroups(pid, join)
+        likely = stat.session in (pid, spawner_pid) and (stat.exiting or not join)
+        if (certain or likely) and has_executed(pid):
+            found = (not certain, stat.start_ticks, pid)
+            best = found if best is None else min(best, found)
+    return best[2] if best else None

@@ -4,13 +4,17 @@ Made for a poller loop: nothing here blocks except stop(), which waits for the e
 that was just killed. Rules:
 - One link belongs to one thread, the executor's main thread: the kernel ends the spawner when the
   thread that started it ends.
-- At most WINDOW orders are with the spawner; the rest wait here. The spawner begins none before
-  its earlier reports are in the socket, so when it is dead and the socket is drained, the oldest
-  order without a report may have begun and every other has certainly not: those go to the next
-  spawner by themselves.
+- At most WINDOW orders that may begin are with the spawner; the rest wait here. The spawner begins
+  none before its earlier reports are in the socket, so when it is dead and the socket is drained,
+  the oldest order without a report may have begun and every other has certainly not: those go to
+  the next spawner by themselves.
+- An order that follows another is held by the spawner until that one's end is reported together
+  with its turn, or we say that it is to begin. What has its turn comes before all others. Where the
+  spawner cannot know (another one started the task before it, or there are no cgroups to look at)
+  it stays here until we say so.
 - A descriptor handed over for standard input stays open here until its order is reported.
 
-Messages are described in spawner.py; the two files change together.
+Messages are described in spawner_channel.py; the two files change together.
 """
 
 import contextlib
@@ -20,15 +24,17 @@ import socket
 import sys
 import time
 from collections import deque
+from dataclasses import replace
 from typing import cast
 
 from mesosctl.errors import InvariantBroken
 from mesosctl.model.records import dataclass
 from mesosctl.runtime import rawcalls
-from mesosctl.runtime.spawner import HEADER, unpack
-from mesosctl.runtime.spawner_children import has_executed, is_in_cgroups, read_stat
+from mesosctl.runtime.spawner_channel import HEADER, pack, unpack
+from mesosctl.runtime.spawner_children import find_begun
 from mesosctl.runtime.spawner_orders import (
     Exited,
+    Recalled,
     Report,
     Spawned,
     SpawnerDied,
@@ -41,13 +47,13 @@ from mesosctl.runtime.spawner_orders import (
 
 __all__ = [
     "Exited",
+    "Recalled",
     "Report",
     "SpawnFailed",
     "SpawnOrder",
     "Spawned",
     "SpawnerDied",
     "SpawnerLink",
-    "become_subreaper",
 ]
 
 WINDOW = 8
@@ -62,13 +68,10 @@ class _Pending:
     stdin_fd: int | None
     sent_boottime_s: float = 0.0
 
-
-def become_subreaper() -> None:
-    """Make this process the parent of every orphan below it. Call once, before start().
-
-    Without it the children of a dead spawner go to init and their exit codes are lost. OSError.
-    """
-    rawcalls.prctl(rawcalls.PR_SET_CHILD_SUBREAPER, 1)
+    def free(self) -> None:
+        """From now on it follows nobody."""
+        self.order = replace(self.order, after="", due=None)
+        self.frame = encode(self.order)
 
 
 class SpawnerLink:
@@ -81,9 +84,15 @@ class SpawnerLink:
         self._status: int | None = None
         self._ready = False
         self._unsent = b""
+        # The order with whose frame that begins, and how much of it.
+        self._partial: tuple[_Pending, int] | None = None
         self._received = bytearray()
         self._waiting: deque[_Pending] = deque()
         self._sent: deque[_Pending] = deque()
+        self._turns: deque[_Pending] = deque()
+        # What follows another: with the spawner, and what only we shall know the turn of.
+        self._held: dict[str, _Pending] = {}
+        self._apart: dict[str, _Pending] = {}
         self._reports: list[Report] = []
         self._tasks: dict[int, str] = {}
         self._last_exited = 0
@@ -100,13 +109,15 @@ class SpawnerLink:
 
     @property
     def in_flight(self) -> str | None:
-        """The oldest order that is with the spawner and not reported."""
-        return self._sent[0].order.id if self._sent else None
+        """The oldest order that may begin now and is not reported."""
+        begins = self._turns or self._sent
+        return begins[0].order.id if begins else None
 
     @property
     def queued(self) -> tuple[str, ...]:
         """The ids of all orders not reported, oldest first, the one in flight included."""
-        return tuple(pending.order.id for pending in (*self._sent, *self._waiting))
+        begins = (*self._turns, *self._sent, *self._waiting)
+        return (*[pending.order.id for pending in begins], *self._held, *self._apart)
 
     @property
     def wants_write(self) -> bool:
@@ -144,7 +155,6 @@ class SpawnerLink:
             theirs.close()
         ours.setblocking(False)
         self._stream, self._status, self._ready = ours, None, False
-        self._unsent = b""
         self._received.clear()
         self._send_waiting()
 
@@ -166,14 +176,45 @@ class SpawnerLink:
         """
         if (stdin_fd is not None) != (order.stdin == "fd"):
             raise ValueError(f"order {order.id}: stdin 'fd' and a descriptor go together")
-        self._waiting.append(_Pending(order, encode(order), stdin_fd))
+        pending = _Pending(order, encode(order), stdin_fd)
+        if order.after and not order.join:
+            self._apart[order.id] = pending
+        else:
+            self._waiting.append(pending)
+            self._send_waiting()
+
+    def begin(self, order_id: str) -> None:
+        """Let an order begin that follows another; nothing if it has, or has its turn already."""
+        pending = self._apart.pop(order_id, None)
+        if pending is not None:
+            pending.free()
+            self._waiting.append(pending)
+        elif order_id in self._held:
+            self._say("begin", order_id)
+            self._sent.append(self._held.pop(order_id))
+        else:
+            for waiting in self._waiting:
+                if waiting.order.id == order_id:
+                    waiting.free()
         self._send_waiting()
+
+    def recall(self, order_id: str) -> list[Report]:
+        """Take back an order that follows another, if that is still possible.
+
+        It then ends in Recalled: in what is returned, or later. Else it goes the usual way.
+        """
+        if order_id in self._held:
+            self._say("recall", order_id)
+        elif self.cancel(order_id):
+            self._reports.append(Recalled(order_id))
+        return self._take_reports()
 
     def cancel(self, order_id: str) -> bool:
         """Take back an order that is not yet with the spawner; False when it is, or is unknown."""
-        for pending in self._waiting:
+        for pending in (*self._waiting, *self._apart.values()):
             if pending.order.id == order_id:
-                self._waiting.remove(pending)
+                if self._apart.pop(order_id, None) is None:
+                    self._waiting.remove(pending)
                 _close(pending)
                 return True
         return False
@@ -214,13 +255,22 @@ class SpawnerLink:
     def _has_sendable(self) -> bool:
         return bool(self._waiting) and len(self._sent) < self._window
 
+    def _say(self, word: str, order_id: str) -> None:
+        """Tell the spawner something about an order that it holds."""
+        self._unsent += pack([word, order_id])
+        self._send_waiting()
+
     def _send_waiting(self) -> None:
         """Send as far as the window and the socket allow."""
         if self._stream is None:
             return
         try:
             while self._unsent:
-                self._unsent = self._unsent[self._stream.send(self._unsent) :]
+                sent = self._stream.send(self._unsent)
+                self._unsent = self._unsent[sent:]
+                if self._partial is not None:
+                    pending, rest = self._partial
+                    self._partial = (pending, rest - sent) if sent < rest else None
             while self._has_sendable() and not self._unsent:
                 pending = self._waiting[0]
                 pending.sent_boottime_s = time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -228,8 +278,14 @@ class SpawnerLink:
                     sent = self._stream.send(pending.frame)
                 else:
                     sent = socket.send_fds(self._stream, [pending.frame], [pending.stdin_fd])
+                self._waiting.popleft()
                 self._unsent = pending.frame[sent:]
-                self._sent.append(self._waiting.popleft())
+                if self._unsent:
+                    self._partial = pending, len(self._unsent)
+                if pending.order.after:
+                    self._held[pending.order.id] = pending
+                else:
+                    self._sent.append(pending)
         except (BlockingIOError, BrokenPipeError, ConnectionResetError):
             # Full, and wants_write says so; or dead, which reading finds out in its turn.
             return
@@ -260,15 +316,20 @@ class SpawnerLink:
         """Turn one message of the spawner into a report and keep the books."""
         kind, *rest = words
         if kind == "exited":
-            pid, status, user_s, system_s, *counts = rest
+            turn, pid, status, user_s, system_s, *counts = rest
             self._last_exited = int(pid)
+            if turn:
+                self._turns.append(self._take_turn(turn))
             task = self._tasks.pop(int(pid), None)
             times = float(user_s), float(system_s)
             self._reports.append(Exited(task, int(pid), int(status), *times, *map(int, counts)))
         elif kind == "ready":
             self._ready = True
+        elif kind == "recalled":
+            _close(self._held.pop(rest[0]))
+            self._reports.append(Recalled(rest[0]))
         else:
-            pending = self._sent.popleft()
+            pending = (self._turns or self._sent).popleft()
             _close(pending)
             if pending.order.id != rest[0]:
                 raise InvariantBroken(f"spawner answered {rest[0]} before {pending.order.id}")
@@ -282,6 +343,14 @@ class SpawnerLink:
                 exit_code = int(code) if code else None
                 where = cast("Stage", stage)
                 self._reports.append(SpawnFailed(name, where, int(number), text, exit_code))
+
+    def _take_turn(self, order_id: str) -> _Pending:
+        """An order whose turn has come; perhaps just when we said that it is to begin."""
+        pending = self._held.pop(order_id, None)
+        if pending is None:
+            pending = next(one for one in self._sent if one.order.id == order_id)
+            self._sent.remove(pending)
+        return pending
 
     def _kill_and_wait(self) -> None:
         """Make sure that the spawner is dead, all its threads with it, and reap it."""
@@ -303,45 +372,25 @@ class SpawnerLink:
             self._last_exited = 0
         in_flight, found = None, None
         # What was not sent whole, or before a spawner was there to read it, has not begun.
-        unbegun = len(self._sent) == 1 and bool(self._unsent)
-        if self._sent and self._ready and not unbegun:
-            pending = self._sent.popleft()
+        begins = self._turns or self._sent
+        unbegun = begins and self._partial is not None and begins[0] is self._partial[0]
+        if begins and self._ready and not unbegun:
+            pending = begins.popleft()
             _close(pending)
             in_flight = pending.order.id
-            found = self._find(pending)
+            sent_s = pending.sent_boottime_s
+            found = find_begun(pending.order.join, sent_s, self._pid, self._tasks)
             if found is not None:
                 self._tasks[found] = in_flight
-        self._waiting.extendleft(reversed(self._sent))
+        for pending in (*self._turns, *self._sent):
+            pending.free()
+        self._waiting.extendleft(reversed((*self._turns, *self._sent)))
+        self._turns.clear()
         self._sent.clear()
-        self._unsent = b""
+        self._apart.update(self._held)
+        self._held.clear()
+        self._unsent, self._partial = b"", None
         self._reports.append(SpawnerDied(in_flight, found, self._status or 0, self._ready))
-
-    def _find(self, pending: _Pending) -> int | None:
-        """Return the pid of the process that an unreported order started, None if it did not.
-
-        Our children are now all the dead spawner's tasks and what tasks left behind. The order's
-        own process is the oldest of those in its cgroups. Without cgroups, and in version 1 for
-        one that is dead already (the kernel then shows "/"), it is the oldest since the order was
-        sent that leads a session or has not left the spawner's yet. A process that ended without
-        executing anything was no start: a file that the kernel refuses, a captured script mostly,
-        costs one such process, with exit code 127, before a shell gets it.
-        """
-        best: tuple[bool, int, int] | None = None
-        earliest = pending.sent_boottime_s * os.sysconf("SC_CLK_TCK")
-        join = pending.order.join
-        for pid in sorted(int(entry) for entry in os.listdir("/proc") if entry.isdigit()):
-            stat = read_stat(pid)
-            if stat is None or stat.parent != os.getpid() or pid in self._tasks:
-                continue
-            # Start times are cut to whole ticks, so one that began later can look earlier.
-            if stat.start_ticks + 1 < earliest:
-                continue
-            certain = bool(join) and is_in_cgroups(pid, join)
-            likely = stat.session in (pid, self._pid) and (stat.exiting or not join)
-            if (certain or likely) and has_executed(pid):
-                found = (not certain, stat.start_ticks, pid)
-                best = found if best is None else min(best, found)
-        return best[2] if best else None
 
 
 def _close(pending: _Pending) -> None:

@@ -1,7 +1,7 @@
 """What the executor and its spawner say to each other, as values, and the command that starts one.
 
-Framing and fields are described in spawner.py, which cannot import this module because it has to
-start quickly; the two files change together.
+Framing and fields are described in spawner_channel.py, which cannot import this module because it
+has to start quickly; the two files change together.
 """
 
 import sys
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from mesosctl.model.records import dataclass
-from mesosctl.runtime.spawner import FRAME_LIMIT_BYTES, pack
+from mesosctl.runtime.spawner_channel import FRAME_LIMIT_BYTES, pack
 
 Stage = Literal["join", "user", "cwd", "stdin", "stdout", "stderr", "exec"]
 
@@ -27,6 +27,7 @@ class SpawnOrder:
     files. `path_is_script` names a captured script in argv[0]: not searched for in PATH, and run
     even without execute permission. `as_helper`: directory and streams are the user's, but what is
     executed is a program of ours under our own ids, which becomes the user later.
+    `after` the order of this id, once its cgroups are left, but not when CLOCK_MONOTONIC is `due`.
     """
 
     id: str
@@ -47,6 +48,8 @@ class SpawnOrder:
     umask: int = 0o077
     path_is_script: bool = False
     as_helper: bool = False
+    after: str = ""
+    due: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,13 @@ class SpawnFailed:
     errno: int
     text: str
     exit_code: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """Order `id` was taken back before it began."""
+
+    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +120,7 @@ class SpawnerDied:
     ready: bool
 
 
-Report = Spawned | SpawnFailed | Exited | SpawnerDied
+Report = Spawned | SpawnFailed | Recalled | Exited | SpawnerDied
 
 
 def start_command(descriptor: int, parent_pid: int) -> list[str]:
@@ -152,6 +162,8 @@ def encode(order: SpawnOrder) -> bytes:
         order.stdin,
         order.stdout,
         order.stderr,
+        order.after,
+        "" if order.due is None else repr(order.due),
         *map(str, map(len, (order.groups, order.join, order.home, order.argv))),
         *map(str, order.groups),
         *order.join,

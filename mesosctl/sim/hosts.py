@@ -40,6 +40,7 @@ from mesosctl.core.agent.effects import (
 )
 from mesosctl.core.executor import ExecutorMachine
 from mesosctl.core.executor_effects import (
+    Begin,
     ContainerBusy,
     ContainerEmptied,
     Drain,
@@ -49,6 +50,7 @@ from mesosctl.core.executor_effects import (
     LaunchFailed,
     MainExited,
     Prepare,
+    Recall,
     Remove,
     RemoveFailed,
     RenewGuard,
@@ -71,6 +73,7 @@ from mesosctl.sim.history import History, Run
 from mesosctl.sim.leases import Guards
 from mesosctl.sim.node import Node
 from mesosctl.sim.plan import CLOCKS_EVERY
+from mesosctl.sim.turns import Turns
 from mesosctl.sim.volumes import VolumeDisk
 from mesosctl.sim.world import World
 
@@ -98,6 +101,7 @@ class Host:
         self._watched: dict[str, None] = {}
         self.volumes = VolumeDisk(world, agent, self._soon)
         self._leases = Guards(world, self.containers, self._signal)
+        self._turns = Turns(world, self._begin, self._soon)
         world.died.append(self._died)
         agent.deeds.update(
             {
@@ -150,6 +154,7 @@ class Host:
             for run in list(held.alive):
                 self._end(held, run)
         self.containers.clear()
+        self._turns.clear()
         self._pids.clear()
         self._leases.clear()
         # The same numbers are given out again.
@@ -209,6 +214,8 @@ class Host:
         node.deeds = {
             Prepare: lambda effect: self._prepare(node, effect),
             Spawn: lambda effect: self._spawn(node, effect),
+            Begin: self._turns.begin,
+            Recall: lambda effect: self._turns.recall(node, effect),
             SignalContainer: lambda effect: self._signal(effect.container, effect.signum),
             KillContainer: lambda effect: self._signal(effect.container, SIGKILL),
             Drain: lambda effect: self._drain(node, effect.container),
@@ -258,6 +265,7 @@ class Host:
         for executor_id, executor in list(self.executors.items()):
             if executor is node:
                 del self.executors[executor_id]
+                self._turns.forget(node)
                 self.world.nodes.pop(node.name, None)
                 if executor_id in self._watched:
                     del self._watched[executor_id]
@@ -283,25 +291,25 @@ class Host:
         container = effect.launch.container
         if self.world.chance(0.01):
             self._soon(node, LaunchFailed(container, "spawner", "fork: try again later"))
+        else:
+            self._turns.order(node, effect)
+
+    def _begin(self, node: Node, effect: Spawn) -> None:
+        """The spawner may carry this out although its executor has died meanwhile."""
+        container = effect.launch.container
+        held = self.containers.get(container)
+        if held is None:
             return
-
-        def begin() -> None:
-            # The spawner may carry this out although its executor has died meanwhile.
-            held = self.containers.get(container)
-            if held is None:
-                return
-            behaviour = self.behave(container)
-            run = Run(container, self.agent.name, self.world.now.mono)
-            held.alive.append(run)
-            if effect.launch.task.is_executor:
-                held.guest = guests.start(self.world, self.agent.name, node, effect.launch)
-            self.world.note(self.agent.name, "runs", container)
-            self.history.begin(run)
-            self._next_pid += 1
-            self._soon(node, TaskStarted(container, self._next_pid))
-            self.world.later(behaviour.lasts_s, lambda: self._exit(node, container, run, behaviour))
-
-        self.world.later(0.001, begin)
+        behaviour = self.behave(container)
+        run = Run(container, self.agent.name, self.world.now.mono)
+        held.alive.append(run)
+        if effect.launch.task.is_executor:
+            held.guest = guests.start(self.world, self.agent.name, node, effect.launch)
+        self.world.note(self.agent.name, "runs", container)
+        self.history.begin(run)
+        self._next_pid += 1
+        self._soon(node, TaskStarted(container, self._next_pid))
+        self.world.later(behaviour.lasts_s, lambda: self._exit(node, container, run, behaviour))
 
     def _exit(self, node: Node, container: str, run: Run, behaviour: Behaviour) -> None:
         """The task ends by itself, if nobody ended it before."""
@@ -320,6 +328,7 @@ class Host:
         if held.guest is not None:
             guests.end(self.world, held.guest)
         self.world.note(self.agent.name, "ends", run.task_id)
+        self._turns.ended(run.task_id, held)
 
     def _signal(self, container: str, signum: int) -> None:
         """A signal to everything in the container, which takes its time to die of it."""

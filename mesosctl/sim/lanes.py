@@ -67,6 +67,8 @@ class _Lane:
     started: list[str] = field(default_factory=list)
     # By executor: when it first got a task of it, on its own clock.
     since: dict[str, float] = field(default_factory=dict)
+    # Where those that were ordered ahead are to begin.
+    ahead: dict[str, Node] = field(default_factory=dict)
 
 
 class LaneJudge:
@@ -96,7 +98,7 @@ class LaneJudge:
             if isinstance(effect, Send):
                 self._sent(node, effect.envelope.message)
             elif isinstance(effect, Spawn):
-                self._begins(node, effect.launch.container)
+                self._begins(node, effect)
 
     def _sent(self, node: Node, message: Message) -> None:
         match message:
@@ -105,10 +107,15 @@ class LaneJudge:
             case StatusUpdates() if node not in self._cluster.strangers:
                 for update in message.updates:
                     if update.reason is Reason.RETURNED:
-                        container = f"{update.framework_id}/{update.task_id}"
-                        self._returned[container] = None
+                        self._given_back(f"{update.framework_id}/{update.task_id}")
             case _:
                 pass
+
+    def _given_back(self, container: str) -> None:
+        lane = self._lane_of.get(container)
+        ran = lane is not None and container in lane.started
+        require(not ran, f"I17: {container} ran and is said to be given back")
+        self._returned[container] = None
 
     def _accepted(self, framework_id: str, message: Accept) -> None:
         lanes: dict[str, _Lane] = {}
@@ -123,10 +130,17 @@ class LaneJudge:
         if lanes:
             self._cluster.world.struck("lane", ", ".join(lanes))
 
-    def _begins(self, node: Node, container: str) -> None:
+    def _begins(self, node: Node, spawn: Spawn) -> None:
+        container = spawn.launch.container
         lane = self._lane_of.get(container)
         if lane is None or lane.tasks[container] == 0:
             return
+        if spawn.after:
+            lane.ahead[container] = node
+        else:
+            self._in_time(lane, node, container)
+
+    def _in_time(self, lane: _Lane, node: Node, container: str) -> None:
         since = lane.since.get(f"{node.name}.{node.life}")
         require(since is not None, f"I17: {container} begins and was given to nobody")
         age_s = node.now.mono - (since or 0.0)
@@ -146,6 +160,8 @@ class LaneJudge:
             require(not alive, f"I17: {container} starts while {other} of its lane is alive")
             in_order = lane.tasks[other] < lane.tasks[container]
             require(in_order, f"I17: {container} starts after {other}, which is behind it")
+        if container in lane.ahead:
+            self._in_time(lane, lane.ahead[container], container)
         lane.started.append(container)
 
     def committed(self, node: Node, effects: Sequence[Effect]) -> None:

@@ -27,8 +27,8 @@ from mesosctl.core.executor_effects import (
     StdinProgress,
     TaskStarted,
 )
-from mesosctl.core.executor_lives import STARTS_MAX
 from mesosctl.core.executor_removals import REMOVE_TRIES
+from mesosctl.core.executor_starts import STARTS_MAX
 from mesosctl.core.executor_updates import RUNNING_HELD_S
 from mesosctl.core.machine import (
     Effect,
@@ -230,13 +230,13 @@ def launch(
     name: str = "t1", *, mem: int = 64, framework: str = FRAMEWORK, **fields: object
 ) -> ExecutorLaunch:
     """A task that runs `true`; `fields` go to the command or to the task."""
-    in_task = {"grace_s", "time_limit_s", "pids_max", "lease_s", "lane"}
+    in_task = {"grace_s", "time_limit_s", "pids_max", "lease_s", "lane", "whole_cores", "resources"}
+    fields.setdefault("resources", Resources.of(cpus_milli=500, mem_bytes=mem * MIB))
     info = TaskInfo(
         TaskId(name),
         name,
         AGENT,
-        Resources.of(cpus_milli=500, mem_bytes=mem * MIB),
-        Command(("true",), **{k: v for k, v in fields.items() if k not in in_task}),  # type: ignore[arg-type]
+        command=Command(("true",), **{k: v for k, v in fields.items() if k not in in_task}),  # type: ignore[arg-type]
         **{k: v for k, v in fields.items() if k in in_task},  # type: ignore[arg-type]
     )
     return ExecutorLaunch(info, f"/sandbox/{name}", f"{framework}/{name}")

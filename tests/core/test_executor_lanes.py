@@ -1,4 +1,8 @@
-"""Lanes in the executor's machine: one task at a time, the next at once, the rest given back."""
+"""Lanes in the executor's machine: one task at a time, the next at once, the rest given back.
+
+The tasks here have CPUs of their own, so that none is ordered before its turn; those that are stand
+in test_executor_ahead.py.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +51,7 @@ def world() -> Iterator[World]:
 
 def hand_on(world: World, *names: str, **fields: object) -> None:
     """Tasks of the lane `t1` come in one message; the first one is begun."""
+    fields = {"whole_cores": True, **fields}
     launches = tuple(launch(name, lane="t1", **fields) for name in names)
     world.tell(RunTasks(FRAMEWORK, launches, 100.0))
     world.take(GuardLease)
@@ -200,7 +205,7 @@ def test_a_lease_that_ran_out_meanwhile_lets_nothing_begin(world: World) -> None
 def test_lanes_do_not_wait_for_each_other(world: World) -> None:
     """Each holds resources of its own; a task without a lane is in nobody's way."""
     lanes = {"t1": "t1", "u1": "u1", "t2": "t1", "u2": "u1", "v": ""}
-    launches = tuple(launch(name, lane=lane) for name, lane in lanes.items())
+    launches = tuple(launch(name, lane=lane, whole_cores=True) for name, lane in lanes.items())
     world.tell(RunTasks(FRAMEWORK, launches))
     assert begun(world) == ["f1/t1", "f1/u1", "f1/v"]
     runs_through(world, "f1/u1")

@@ -12,7 +12,7 @@ from mesosctl.core.executor_effects import (
     Remove,
     SignalContainer,
 )
-from mesosctl.core.executor_lives import STARTS_MAX
+from mesosctl.core.executor_starts import STARTS_MAX
 from mesosctl.model.ids import TaskId
 from mesosctl.model.tasks import Reason, TaskState, Usage
 from mesosctl.protocol.messages.agent import KillTasks, ShutdownExecutor, TaskKill

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from mesosctl.runtime import rawcalls
+from mesosctl.runtime.spawner_children import become_subreaper
 from mesosctl.runtime.spawner_link import (
     Exited,
     Report,
@@ -25,7 +26,6 @@ from mesosctl.runtime.spawner_link import (
     SpawnerLink,
     SpawnFailed,
     SpawnOrder,
-    become_subreaper,
 )
 
 pytestmark = [pytest.mark.integration, pytest.mark.root]

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from mesosctl.runtime import rawcalls
+from mesosctl.runtime.spawner_children import become_subreaper
 from mesosctl.runtime.spawner_link import (
     Exited,
     Report,
@@ -26,7 +27,6 @@ from mesosctl.runtime.spawner_link import (
     SpawnerLink,
     SpawnFailed,
     SpawnOrder,
-    become_subreaper,
 )
 from mesosctl.runtime.spawner_orders import start_command
 

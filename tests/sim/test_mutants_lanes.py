@@ -40,11 +40,22 @@ def given_back_and_run(patch: Patch) -> None:
             task = self._tasks[container]
             self._report(task, step, now)
             self.lanes.leave(task.launch.task.lane, container)
-            self._queue.append(container)
-        return self._start_more()
+            self._starts._queue.append(container)
+        return self._starts.next(now.mono)
 
     patch.setattr(TaskLives, "give_back", give_back)
     patch.setattr(TaskLives, "check", lambda self: None)
+
+
+def ahead_of_its_time(patch: Patch) -> None:
+    """The spawner is not told until when a task that was ordered ahead may begin."""
+    next_ahead = Lanes.next_ahead
+
+    def without_end(self: Lanes, name: str, mono: float) -> tuple[str, str, float] | None:
+        found = next_ahead(self, name, mono)
+        return found and (*found[:2], found[2] + 60.0)
+
+    patch.setattr(Lanes, "next_ahead", without_end)
 
 
 def last_one_first(patch: Patch) -> None:
@@ -52,10 +63,11 @@ def last_one_first(patch: Patch) -> None:
 
     def turn(self: Lanes, name: str) -> str:
         lane = self._lanes[name]
-        if not lane.waiting:
+        behind = lane.waiting or lane.ahead
+        if not behind:
             del self._lanes[name]
             return ""
-        lane.present, _ = lane.waiting.popitem()
+        lane.present, _ = behind.popitem()
         return lane.present
 
     patch.setattr(Lanes, "turn", turn)
@@ -75,6 +87,7 @@ MUTANTS = {
     all_at_once: 2,
     never_given_back: 2,
     given_back_and_run: 2,
+    ahead_of_its_time: 2,
     last_one_first: 2,
     freed_with_the_first: 2,
 }

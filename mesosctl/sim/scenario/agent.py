@@ -142,7 +142,7 @@ class ScenarioAgent:
                 for kill in kills if framework_id else ():
                     self._kill(f"{framework_id}/{kill.task_id}", kill, now)
             case ReturnLanes():
-                self._give_back(self._lanes.waiting(), now)
+                self._give_back(self._lanes.behind(), now)
             case ShutdownFramework(framework_id=framework_id):
                 for key in [
                     k for k, held in self._held.items() if held.framework_id == framework_id
