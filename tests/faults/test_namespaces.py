@@ -133,6 +133,9 @@ def test_an_agent_that_is_cut_off_one_way_keeps_its_tasks(
 
     long, brief = submit("long", 50), submit("brief", 10)
     until(lambda: len(read_notes(env.files)) == 2, "both run")
+    # That they run is told a moment later, which may not fall into the cut.
+    told = (long, brief)
+    until(lambda: all(env.tasks(one)[0]["state"] == "running" for one in told), "it is known")
     began = time.monotonic()
     wire.drop(hook)
     until(lambda: env.tasks(long)[0]["reason"] == "Unreachable", "it is told", NOTICED_S)
