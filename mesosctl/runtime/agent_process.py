@@ -8,7 +8,6 @@ the master. A change that would break a promise to running tasks is refused befo
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pwd
 import socket
@@ -26,6 +25,7 @@ from mesosctl.isolation import Isolation
 from mesosctl.limits import LOG_KEEP_S, LOG_MAX_BYTES
 from mesosctl.model.attributes import Attributes
 from mesosctl.model.cluster import AgentInfo
+from mesosctl.model.digests import sha256_hex
 from mesosctl.model.ids import AgentId, is_ident
 from mesosctl.model.masters import is_zk, split_masters
 from mesosctl.model.records import dataclass
@@ -175,7 +175,7 @@ def _probe_isolation(settings: AgentSettings, agent_id: AgentId) -> Isolation:
     That one is of the work directory: if we are killed here, the next start removes what is left.
     """
     work_dir = (settings.work_dir or state_dir("agent")).absolute()
-    digest = hashlib.sha256(os.fsencode(work_dir)).hexdigest()[:10]
+    digest = sha256_hex(os.fsencode(work_dir))[:10]
     name = agent_id or f"probe-{digest}"
     isolation = open_isolation(
         settings.isolation,

@@ -7,14 +7,12 @@ owner. Root has the system's places, everyone else those of the XDG base directo
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from pathlib import Path
 
-import platformdirs
-
 from mesosctl.errors import Refused
+from mesosctl.model.digests import sha256_hex
 
 # sun_path of a Unix socket, without the closing NUL.
 SOCKET_PATH_BYTES_MAX = 107
@@ -26,6 +24,9 @@ def config_dir() -> Path:
     """The directory of config.toml. It need not exist."""
     if os.geteuid() == 0:
         return Path("/etc/mesosctl")
+    # Late, here and below: it brings in temporary files, and with them every kind of compression.
+    import platformdirs
+
     return Path(platformdirs.user_config_dir("mesosctl"))
 
 
@@ -38,6 +39,8 @@ def state_dir(role: str) -> Path:
     """The durable directory of a role (master, agent, framework). It need not exist."""
     if os.geteuid() == 0:
         return Path("/var/lib/mesosctl", role)
+    import platformdirs
+
     return Path(platformdirs.user_state_dir("mesosctl"), role)
 
 
@@ -51,7 +54,6 @@ def runtime_dir() -> Path:
     xdg = os.environ.get("XDG_RUNTIME_DIR", "")
     if xdg and os.path.isabs(xdg) and os.access(xdg, os.W_OK | os.X_OK):
         return private_dir(Path(xdg, "mesosctl"))
-    # Late: it brings in every kind of compression.
     import tempfile
 
     return private_dir(Path(tempfile.gettempdir(), f"mesosctl-{os.geteuid()}"))
@@ -90,7 +92,7 @@ def socket_path(directory: Path, *parts: str) -> Path:
 
     Raises Refused when it would be longer than the kernel takes (107 bytes).
     """
-    digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    digest = sha256_hex("\0".join(parts).encode("utf-8", "surrogateescape"))[:16]
     path = directory / f"{digest}.sock"
     if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
         raise Refused(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import replace
 
@@ -22,6 +21,7 @@ from mesosctl.core.master.unreachable import is_unreachable, tell_of_missing
 from mesosctl.core.master.wheres import problem_of
 from mesosctl.limits import ADMISSION_S, HEARTBEAT_S, RECOVERED_FRAMEWORK_S
 from mesosctl.model.cluster import Demand, FrameworkInfo, Principal
+from mesosctl.model.digests import sha256_hex
 from mesosctl.model.ids import AgentId, FrameworkId, is_ident, is_role
 from mesosctl.model.tasks import TERMINAL, Reason, StatusUpdate, TaskState
 from mesosctl.protocol.messages.agent import (
@@ -115,7 +115,7 @@ def _new_id(state: MasterState, principal: Principal | None) -> FrameworkId:
 
 def _owner_tag(principal: Principal | None) -> str:
     """The name behind a key in eight hexadecimal digits, alike for a later key of that name."""
-    return hashlib.sha256((principal.name if principal else "").encode()).hexdigest()[:8]
+    return sha256_hex((principal.name if principal else "").encode())[:8]
 
 
 def _subscription_problem(state: MasterState, peer: str, info: FrameworkInfo) -> tuple[str, str]:
