@@ -62,8 +62,8 @@ class Network:
         self._lost: dict[str, None] = {}
         self._told: dict[str, LinkState] = {}
         self._flags: dict[str, int] = {}
-        sources.add(self.zap.socket, self.zap.answer)
-        self.zap.on_open = lambda socket: sources.add(socket, self.zap.answer)
+        sources.add(self.zap.socket, self._answer_zap)
+        self.zap.on_open = lambda socket: sources.add(socket, self._answer_zap)
         self.zap.on_close = sources.remove
 
     # --- wiring -----------------------------------------------------------------------------------
@@ -97,6 +97,12 @@ class Network:
         """See Loop.resolve."""
         self._sources.touch()
         self.zap.resolve(key, allowed, domain)
+
+    def _answer_zap(self) -> None:
+        self.zap.answer()
+        # Any of its sockets may have taken in that it was asked, while another was called for.
+        for socket in self.zap.sockets:
+            self._sources.touch(socket)
 
     def expire(self, mono: float) -> None:
         """Turn connections away that were not decided about in time."""

@@ -9,7 +9,9 @@ Rules:
 - Server sockets enforce their domain, so a handler that is gone means that nobody gets in.
 - A connection of libzmq keeps its line to the socket that it asked, 10 kB, as long as that is open.
   So after some questions another socket takes over, and the one before is closed when it has
-  answered what it was asked. Who asks between the two has to connect once more, which libzmq does.
+  answered what it was asked. Whoever asks in the microseconds between the two fails, and libzmq may
+  notice that no sooner than with the time limit of a handshake: so that is done when nobody comes,
+  or when very many have come.
 """
 
 from __future__ import annotations
@@ -31,8 +33,11 @@ _NO = (b"400", b"not an authorized key")
 _NOT_NOW = (b"300", b"not known at present")
 # Connections that wait for an authority; beyond it they are sent away at once.
 UNDECIDED_MAX = 1000
-# A socket is asked so often. Its successor costs a tenth of a millisecond.
-QUESTIONS_MAX = 100
+# A socket that was asked more often is relieved when nobody has come for a while; 20 MB of memory
+# are worth the risk of doing so while they come.
+QUESTIONS_FEW = 32
+QUESTIONS_MAX = 2_000
+QUIET_S = 0.5
 # So long after that a question may still come to it: one that a thread of libzmq was about to ask.
 LINGER_S = 1.0
 
@@ -63,6 +68,7 @@ class ZapHandler:
         self.on_open: Callable[[Socket], None] = lambda socket: None
         self.on_close: Callable[[Socket], None] = lambda socket: None
         self._questions = 0
+        self._asked_at = 0.0
         # Those that were relieved, and when they may be closed.
         self._relieved: dict[Socket, float] = {}
         self._authorities: dict[str, Authority] = {}
@@ -96,6 +102,7 @@ class ZapHandler:
                 except zmq.Again:
                     break
                 self._questions += 1
+                self._asked_at = time.monotonic()
                 self._consider(socket, frames)
         if self._questions >= QUESTIONS_MAX:
             self._relieve()
@@ -136,10 +143,12 @@ class ZapHandler:
                 self._waiting.append(entry)
 
     def expire(self, now: float) -> None:
-        """Send those away that waited too long, and close sockets; `now` in monotonic seconds."""
+        """Send those away that waited too long, let sockets take turns; `now` as monotonic time."""
         while self._waiting and self._waiting[0].until <= now:
             entry = self._waiting.pop(0)
             self._reply(entry.socket, entry.envelope, _NOT_NOW)
+        if self._questions > QUESTIONS_FEW and now >= self._asked_at + QUIET_S:
+            self._relieve()
         for socket in [socket for socket, due in self._relieved.items() if due <= now]:
             asked = [entry.until for entry in self._waiting if entry.socket is socket]
             if asked:
@@ -152,6 +161,8 @@ class ZapHandler:
     def deadline(self) -> float | None:
         """When `expire` has something to do."""
         times = [*self._relieved.values(), *(entry.until for entry in self._waiting[:1])]
+        if self._questions > QUESTIONS_FEW:
+            times.append(self._asked_at + QUIET_S)
         return min(times, default=None)
 
     def _reply(

@@ -32,11 +32,13 @@ from mesosctl.core.machine import (
 from mesosctl.core.session import ClientSession, ServerSessions
 from mesosctl.errors import InvariantBroken, Refused, StorageFailed
 from mesosctl.limits import BAD_FRAMES_MAX
+from mesosctl.protocol.codec import encode
 from mesosctl.protocol.envelope import Envelope
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.query import Done, WhoIs
 from mesosctl.protocol.messages.session import Bye
 from mesosctl.runtime import loop as loop_module
+from mesosctl.runtime import zap
 from mesosctl.runtime.ids import new_id
 from mesosctl.runtime.links import LinkSpec, LinkState
 from mesosctl.runtime.loop import Loop
@@ -181,7 +183,7 @@ def loops(*made: Loop) -> Iterator[None]:
             loop.close()
 
 
-def serve(machine: Echo, address: str = "tcp://127.0.0.1:0") -> tuple[Loop, str]:
+def serve(machine: Echo | Scripted, address: str = "tcp://127.0.0.1:0") -> tuple[Loop, str]:
     loop = Loop(machine, role="server")
     loop.authority("test", lambda key: key == CLIENT.public)
     return loop, loop.bind("in", ServerSpec(address, SERVER, "test"))
@@ -547,3 +549,32 @@ def test_sending_to_nobody_comes_back_as_a_loss() -> None:
 
 def _anything() -> Message:
     return Done(1)
+
+
+def _received(machine: Scripted) -> list[Event]:
+    return [event for event in machine.seen if isinstance(event, Received)]
+
+
+def test_whoever_connects_after_sockets_took_turns_is_let_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The socket that lets connections in is another one when many have come."""
+    monkeypatch.setattr(zap, "QUESTIONS_FEW", 2)
+    monkeypatch.setattr(zap, "QUIET_S", 0.05)
+    monkeypatch.setattr(zap, "LINGER_S", 0.05)
+    machine = Scripted()
+    server, address = serve(machine)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    hello = encode(Envelope("", 0, "s", 1, WhoIs("hello")))
+    with loops(server):
+        try:
+            dealers = []
+            for here in (4, 8, 12):
+                before = server._network.zap.socket
+                for _ in range(4):
+                    dealers.append(dealer(context, address))
+                    dealers[-1].send(hello)
+                turn(server, until=lambda: len(_received(machine)) == here)  # noqa: B023
+                turn(server, until=lambda: before.closed)  # noqa: B023
+        finally:
+            context.destroy(linger=0)

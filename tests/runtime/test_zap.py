@@ -8,7 +8,8 @@ import pytest
 import zmq
 from zmq.utils import z85
 
-from mesosctl.runtime.zap import ENDPOINT, QUESTIONS_MAX, UNDECIDED_MAX, UNDECIDED_S, ZapHandler
+from mesosctl.runtime import zap
+from mesosctl.runtime.zap import ENDPOINT, UNDECIDED_MAX, UNDECIDED_S, ZapHandler
 
 RAW_KEY = bytes(range(32))
 KEY = z85.encode(RAW_KEY).decode("ascii")
@@ -136,14 +137,17 @@ def test_what_is_no_question_is_ignored(asker: Asker) -> None:
     assert asker.answer() == (b"200", KEY.encode("ascii"))
 
 
-def test_a_socket_is_relieved_when_it_was_asked_often(asker: Asker) -> None:
+def test_a_socket_is_relieved_when_it_was_asked_often(
+    asker: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each connection keeps 10 kB with whom it asked, until that socket is closed."""
+    monkeypatch.setattr(zap, "QUESTIONS_MAX", 40)
     asker.handler.set_authority("d", lambda key: True)
     opened: list[zmq.Socket[bytes]] = []
     closed: list[zmq.Socket[bytes]] = []
     asker.handler.on_open, asker.handler.on_close = opened.append, closed.append
     first = asker.handler.socket
-    for _ in range(QUESTIONS_MAX):
+    for _ in range(40):
         asker.ask()
         assert asker.answer() == (b"200", KEY.encode("ascii"))
     assert opened == [asker.handler.socket] != [first]
@@ -163,11 +167,14 @@ def test_a_socket_is_relieved_when_it_was_asked_often(asker: Asker) -> None:
     assert asker.answer() == (b"200", KEY.encode("ascii"))
 
 
-def test_a_relieved_socket_stays_for_the_undecided(asker: Asker) -> None:
+def test_a_relieved_socket_stays_for_the_undecided(
+    asker: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Their answer can only leave through the socket that they asked."""
+    monkeypatch.setattr(zap, "QUESTIONS_MAX", 40)
     asker.handler.set_authority("d", lambda key: None)
     first = asker.handler.socket
-    for _ in range(QUESTIONS_MAX):
+    for _ in range(40):
         asker.ask()
     assert asker.handler.socket is not first
     due = asker.handler.deadline()
@@ -181,3 +188,21 @@ def test_a_relieved_socket_stays_for_the_undecided(asker: Asker) -> None:
     assert last is not None
     asker.handler.expire(last)
     assert first.closed and asker.handler.deadline() is None
+
+
+def test_a_socket_is_relieved_when_nobody_comes(asker: Asker) -> None:
+    """Then nobody can come between it and its successor."""
+    asker.handler.set_authority("d", lambda key: True)
+    first = asker.handler.socket
+    for _ in range(zap.QUESTIONS_FEW):
+        asker.ask()
+        assert asker.answer() is not None
+    assert asker.handler.deadline() is None
+    asker.ask()
+    assert asker.answer() is not None
+    quiet = asker.handler.deadline()
+    assert quiet is not None
+    asker.handler.expire(quiet - 0.1)
+    assert asker.handler.sockets == (first,)
+    asker.handler.expire(quiet)
+    assert asker.handler.socket is not first and first in asker.handler.sockets
