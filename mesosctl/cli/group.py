@@ -118,6 +118,27 @@ class Command(click.Command):
         """The command's own parameters, then the global ones."""
         return [*self.params, *GLOBAL_OPTIONS]
 
+    def make_parser(self, ctx: click.Context) -> Any:
+        """click's parser, which looks for what else `-m` could mean before it looks for `-m`.
+
+        It compares it with every long option, and forgets what it found: a millisecond or two for
+        each short option, and as long to load what compares.
+        """
+        parser = super().make_parser(ctx)
+        known: Any = getattr(parser, "_long_opt", None)
+        match: Any = getattr(parser, "_match_long_opt", None)
+        if known is None or match is None:
+            # A click that is built otherwise.
+            return parser
+
+        def match_long(word: str, value: str | None, state: Any) -> None:
+            if word not in known and word[1:2] != "-":
+                raise click.NoSuchOption(word, "no long option", ctx=ctx)
+            match(word, value, state)
+
+        vars(parser)["_match_long_opt"] = match_long
+        return parser
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse, and note whether `--` stood before what is left."""
         if self.ends_at_argument:

@@ -35,9 +35,12 @@ def check_host(address: str) -> None:
 
 
 def _check_host(address: str) -> None:
+    host, port = parse_address(address)
+    if _is_numeric(host):
+        return
+    # Late: it takes as long to load as an answer takes to come.
     import socket as system_socket
 
-    host, port = parse_address(address)
     # As bytes where that is the same: of text Python wants to know how it is written in IDNA, and
     # the tables for that take longer to load than an answer takes to come.
     name = host.encode("ascii") if host.isascii() else host
@@ -47,6 +50,14 @@ def _check_host(address: str) -> None:
         raise Unreachable(
             f"there is no host {host}: {error.strerror or error}", "check the address"
         ) from None
+
+
+def _is_numeric(host: str) -> bool:
+    """Whether it is an IPv4 address, for which nobody has to be asked."""
+    parts = host.split(".")
+    return len(parts) == 4 and all(
+        part.isascii() and part.isdigit() and len(part) <= 3 and int(part) <= 255 for part in parts
+    )
 
 
 def check_link(link: Link, *, was_heard: bool) -> None:

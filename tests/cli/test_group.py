@@ -409,3 +409,34 @@ def test_every_command_says_what_the_list_says() -> None:
         command = root.get_command(ctx, name)
         assert command is not None
         assert (command.help or "").strip().splitlines()[0] == entry.help, name
+
+
+def test_a_short_option_is_compared_with_no_long_one(
+    monkeypatch: pytest.MonkeyPatch, install: Install
+) -> None:
+    """That took longer than everything else that a command does with its words."""
+    compared: list[str] = []
+    monkeypatch.setattr(
+        "difflib.get_close_matches", lambda word, *_, **__: compared.append(word) or []
+    )
+    taken: list[dict[str, object]] = []
+    options = [
+        click.Option(["-m", "--mem"]),
+        click.Option(["-y"], is_flag=True),
+        click.Option(["-w"], is_flag=True),
+    ]
+    command = Command("try", params=options, callback=lambda **got: taken.append(got))
+    install(command)
+    for words in (["-m", "1"], ["-m1"], ["-yw"], ["--mem=2"], ["-m=3"]):
+        assert run(["try", *words]) == 0
+    assert [(got["mem"], got["y"], got["w"]) for got in taken] == [
+        ("1", False, False),
+        ("1", False, False),
+        (None, True, True),
+        ("2", False, False),
+        ("=3", False, False),
+    ]
+    assert compared == []
+    assert run(["try", "-x"]) == 2
+    assert run(["try", "--men", "1"]) == 2
+    assert "--men" in compared

@@ -22,6 +22,7 @@ from mesosctl.protocol.messages.streams import StreamChunk, StreamCredit
 from mesosctl.runtime import client as client_module
 from mesosctl.runtime.client import Client, Hub, Reopened
 from mesosctl.runtime.loop import Loop
+from mesosctl.runtime.reasons import check_host
 from mesosctl.runtime.sockets import ServerSpec
 from mesosctl.storage.keys import KeyPair, make_keypair
 from tests.faults.proxy import Proxy
@@ -409,3 +410,15 @@ def test_a_request_that_is_too_large_is_a_usage_error(serve: Serve, hub: Hub) ->
     client = connect(hub, serve(done).address)
     with pytest.raises(UsageError, match="bytes"):
         client.request(WhoIs("x" * (9 * 1024 * 1024)))
+
+
+def test_a_numeric_address_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What looks names up takes as long to load as a master to answer."""
+    asked: list[object] = []
+    monkeypatch.setattr("socket.getaddrinfo", lambda name, *_, **__: asked.append(name) or [None])
+    for address in ("tcp://127.0.0.1:5", "tcp://10.0.0.255:5"):
+        check_host(address)
+    assert asked == []
+    for address in ("tcp://10.0.0.256:5", "tcp://1.2.3:5", "tcp://a.b.c.d:5", "tcp://[::1]:5"):
+        check_host(address)
+    assert asked == [b"10.0.0.256", b"1.2.3", b"a.b.c.d", b"::1"]
