@@ -18,9 +18,9 @@ from mesosctl.model.records import dataclass
 
 # So many lanes that are over are remembered: more than end while a message is under way.
 PAST_KEPT = 1_000
-# So many of a lane are ordered ahead. More than one, because short tasks end while we do not get a
-# processor; few, because each has a container that nobody else can use meanwhile.
-AHEAD_MAX = 3
+# So many of a lane are ordered ahead. Several, because short tasks end while we do not get a
+# processor: of three, one turn in five found nobody ordered. Each has a container meanwhile.
+AHEAD_MAX = 6
 
 
 @dataclass(slots=True)

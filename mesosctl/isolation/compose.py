@@ -81,7 +81,7 @@ class Holder(Protocol):
     def cleanup(self, container: str) -> bool:
         """Remove the container unless something is inside."""
 
-    def release(self, container: str) -> bool:
+    def release(self, container: str, *, is_left: bool = False) -> bool:
         """As cleanup; what is empty may be kept for the next task instead."""
 
     def tidy(self) -> bool:
@@ -257,9 +257,13 @@ class Isolation:
         """Remove the container. False: still busy, call again; unknown is harmless and True."""
         return self._given_back(container, self._holder.cleanup(check_name(container)))
 
-    def release(self, container: str) -> bool:
-        """As `cleanup`, but what holds the container may keep it, empty, for the next task."""
-        return self._given_back(container, self._holder.release(check_name(container)))
+    def release(self, container: str, *, is_left: bool = False) -> bool:
+        """As `cleanup`, but what holds the container may keep it, empty, for the next task.
+
+        `is_left`: somebody has seen, after its first process had ended, that nothing is inside.
+        """
+        is_free = self._holder.release(check_name(container), is_left=is_left)
+        return self._given_back(container, is_free)
 
     def tidy(self) -> bool:
         """Remove what `release` kept and nobody wanted since; whether anything is still kept."""

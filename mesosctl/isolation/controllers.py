@@ -227,14 +227,14 @@ class Cgroups:
             os.close(descriptor)
         return True
 
-    def release(self, container: str) -> bool:
+    def release(self, container: str, *, is_left: bool = False) -> bool:
         """As `cleanup`, but an empty one may be kept for the next task of the same limits."""
         renewal = self._dialect.renewal
         if (
             renewal is None
             or not self._spares.may_keep(container)
             or not renewal.is_clean(self._tree.directories(container))
-            or not self._tree.is_plain(container)
+            or not (is_left or self._tree.is_plain(container))
         ):
             return self.cleanup(container)
         self._spares.keep(container)

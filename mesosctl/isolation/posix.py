@@ -126,7 +126,7 @@ class PosixHolder:
         self._table.forget(container)
         return True
 
-    def release(self, container: str) -> bool:
+    def release(self, container: str, *, is_left: bool = False) -> bool:
         """As cleanup, of a container whose first process has ended; nothing is used again.
 
         A look that found nobody, after that process was known to have begun, is proof: whoever is

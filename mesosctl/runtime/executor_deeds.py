@@ -86,6 +86,8 @@ class Deeds:
         # Counters of containers that are not empty yet, and those that are gone for good.
         self._used: dict[str, tuple[Usage, int]] = {}
         self._removed: dict[str, None] = {}
+        # Those of which the spawner has seen that nothing is inside.
+        self._left: dict[str, None] = {}
         self._tidies = False
         self._watched_fd = -1
         self._writing_fd = -1
@@ -147,7 +149,9 @@ class Deeds:
         """
         container, isolation = effect.container, self._isolation
         used = _latest(self._used.pop(container, None), isolation.usage(container))
-        if isolation.release(container):
+        is_left = container in self._left
+        self._left.pop(container, None)
+        if isolation.release(container, is_left=is_left):
             self._removed[container] = None
             self._tidy_soon()
         elif not isolation.is_empty(container):
@@ -277,6 +281,8 @@ class Deeds:
             report.written_bytes,
             report.switches,
         )
+        if report.is_left:
+            self._left[container] = None
         code = os.waitstatus_to_exitcode(report.status)
         return [MainExited(container, code) if code >= 0 else MainExited(container, None, -code)]
 

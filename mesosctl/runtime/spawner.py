@@ -20,9 +20,10 @@ Rules it keeps, on which the executor relies:
 - The three streams are opened before the task is started, so that an error number belongs to the
   one stage that is named with it.
 - An order that is to follow another is held. Its turn comes with the death of that one's process,
-  if nothing else is in its cgroups and the order is not due by then: the report of the death says
-  so in the same frame, and what has its turn is begun before any other order. Else it waits to be
-  told.
+  if nothing else is in its cgroups and the order is not due by then: it is begun, and both are
+  reported at once, for the executor to wake once. Before it is begun its id and the time, in
+  seconds of CLOCK_BOOTTIME, are in the note, a file that the executor reads should we die. Else it
+  waits to be told.
 """
 
 import contextlib
@@ -34,6 +35,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 
 TYPE_CHECKING = False  # The name that type checkers know, without importing typing at each start.
 if TYPE_CHECKING:
@@ -63,8 +65,9 @@ class Spawner:
     loop is with the one that got its lock.
     """
 
-    def __init__(self, stream: socket.socket, kinds: "tuple[bool, ...]") -> None:
+    def __init__(self, stream: socket.socket, note_fd: int, kinds: "tuple[bool, ...]") -> None:
         self._stream = stream
+        self._note_fd = note_fd
         self._channel = spawner_channel.Channel(stream)
         self._turns = {kind: threading.Semaphore(0) for kind in kinds}
         self._signals = rawcalls.signalfd(signal.SIGCHLD)
@@ -88,7 +91,7 @@ class Spawner:
             self._turns[kind].acquire()
             if not self._ready:
                 self._ready = True
-                self._channel.report("ready")
+                self._channel.report(["ready"])
             self._serve_turn(kind, launcher)
             self._turns[not kind].release()
 
@@ -101,7 +104,7 @@ class Spawner:
             if interest != self._interest:
                 self._poll.register(self._stream, interest)
                 self._interest = interest
-            busy = channel.clear and bool(channel.turns or channel.orders or self._deaths_wait)
+            busy = channel.clear and bool(channel.orders or self._deaths_wait)
             ready = dict(self._poll.poll(0 if busy else None))
             if self._signals in ready:
                 # Emptied before looking, so that a death while we look raises it again.
@@ -110,20 +113,28 @@ class Spawner:
             if ready.get(self._stream.fileno(), 0) & ~select.POLLOUT:
                 channel.receive()
             channel.flush()
-            self._report_deaths()
-            if channel.clear and (channel.turns or channel.orders):
-                queue = channel.turns or channel.orders
-                order = queue[0][0]
-                stays_root = not order["uid"] or order["as_helper"]
-                if len(self._turns) > 1 and stays_root is not kind:
+            self._report_deaths(kind, launcher)
+            if channel.clear and channel.orders:
+                if not self._is_ours(channel.orders[0][0], kind):
                     return
-                report = launcher.launch(*queue.popleft())
-                if report[0] == "spawned":
-                    self._running[int(report[2])] = order["id"], order["join"]
-                channel.report(*report)
+                channel.report(self._launch(launcher, *channel.orders.popleft()))
 
-    def _report_deaths(self) -> None:
-        """Report children that have died, each reaped only once its report is in the socket."""
+    def _is_ours(self, order: "Order", kind: bool) -> bool:
+        """Whether the order is one for this kind of thread."""
+        stays_root = not order["uid"] or order["as_helper"]
+        return len(self._turns) == 1 or stays_root is kind
+
+    def _launch(self, launcher: "Launcher", order: "Order", stdin_fd: int | None) -> "list[str]":
+        report = launcher.launch(order, stdin_fd)
+        if report[0] == "spawned":
+            self._running[int(report[2])] = order["id"], order["join"]
+        return report
+
+    def _report_deaths(self, kind: bool, launcher: "Launcher") -> None:
+        """Report children that have died, each reaped only once its report is in the socket.
+
+        What was to follow one, and may, is begun before that.
+        """
         while self._channel.clear:
             if self._unreaped is not None:
                 os.waitpid(self._unreaped, 0)
@@ -134,8 +145,15 @@ class Spawner:
                 return
             self._unreaped = death[0]
             name, join = self._running.pop(death[0], ("", []))
-            turn = self._channel.turn(name, join) if name else ""
-            self._channel.report("exited", turn, *map(repr, death))
+            held = self._channel.follower(name)
+            about = list(map(repr, death))
+            if held is None or not self._is_ours(held[0], kind) or not spawner_launch.is_left(join):
+                self._channel.report(["exited", "", *about])
+                continue
+            self._channel.let_go(name)
+            now_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+            os.pwrite(self._note_fd, f"{held[0]['id']}\n{now_s}\n".encode(), 0)
+            self._channel.report(["exited", held[0]["id"], *about], self._launch(launcher, *held))
 
 
 class Launcher:
@@ -259,11 +277,14 @@ def to_the_end(name: str, function: "Callable[..., None]", *arguments: object) -
 def main(arguments: list[str]) -> int:
     """Serve on the inherited socket whose descriptor is the first argument; returns exit status.
 
-    The second argument is the executor's pid. Never returns once the loop runs.
+    The note is the descriptor after it; the second argument is the executor's pid. Never returns
+    once the loop runs.
     """
     stream = socket.socket(fileno=int(arguments[0]))
-    stream.set_inheritable(False)
-    os.closerange(stream.fileno() + 1, 1 << 20)
+    note_fd = stream.fileno() + 1
+    for descriptor in (stream.fileno(), note_fd):
+        os.set_inheritable(descriptor, False)
+    os.closerange(note_fd + 1, 1 << 20)
     try:
         prepare(int(arguments[1]))
     except EOFError:
@@ -274,7 +295,7 @@ def main(arguments: list[str]) -> int:
     rawcalls.set_thread_name("mesosctl-spawn")
     # An ordinary user has one kind of launches, which keep what it has.
     kinds = (True, False) if os.geteuid() == 0 else (True,)
-    spawner = Spawner(stream, kinds)
+    spawner = Spawner(stream, note_fd, kinds)
     names = {True: "mesosctl-root", False: "mesosctl-launch"}
     threads = [
         threading.Thread(target=to_the_end, args=(names[kind], serve, spawner, kind), daemon=True)

@@ -21,14 +21,7 @@ TYPE_CHECKING = False  # The name that type checkers know, without importing typ
 if TYPE_CHECKING:
     from typing import Any
 
-    from mesosctl.runtime import spawner_launch
-
     Order = dict[str, Any]
-elif __package__:
-    from mesosctl.runtime import spawner_launch
-else:
-    import spawner_launch
-
 HEADER = struct.Struct(">I")
 FRAME_LIMIT_BYTES = 16 * 1024 * 1024
 # Less than what malloc asks the kernel for each time, and gives back with each order.
@@ -95,8 +88,6 @@ class Channel:
         self._unsent = bytearray()
         self._received = bytearray()
         self._descriptors: deque[int] = deque()
-        # Those whose turn has come are begun first.
-        self.turns: deque[tuple[Order, int | None]] = deque()
         self.orders: deque[tuple[Order, int | None]] = deque()
         # What follows another order, by that one's id; and whom each of them follows.
         self._held: dict[str, tuple[Order, int | None]] = {}
@@ -108,9 +99,10 @@ class Channel:
         """Whether every report is in the socket, where the executor finds it if we die."""
         return not self._unsent
 
-    def report(self, *words: str) -> None:
-        """Send one report, or keep what the socket does not take now."""
-        self._unsent += pack(list(words))
+    def report(self, *reports: "list[str]") -> None:
+        """Send reports in one go, or keep what the socket does not take now."""
+        for words in reports:
+            self._unsent += pack(words)
         self.flush()
 
     def flush(self) -> None:
@@ -161,7 +153,7 @@ class Channel:
 
     def _take_in(self, word: str, name: str) -> None:
         """Do what is said about an order that is held; its turn may have come meanwhile."""
-        held = self._let_go(self._follows.get(name, ""))
+        held = self.let_go(self._follows.get(name, ""))
         if held is None:
             return
         if word == "begin":
@@ -169,22 +161,17 @@ class Channel:
             return
         if held[1] is not None:
             os.close(held[1])
-        self.report("recalled", name)
+        self.report(["recalled", name])
 
-    def _let_go(self, ended: str) -> "tuple[Order, int | None] | None":
+    def let_go(self, ended: str) -> "tuple[Order, int | None] | None":
+        """What follows this one is not held any more."""
         held = self._held.pop(ended, None)
         if held is not None:
             del self._follows[held[0]["id"]]
         return held
 
-    def turn(self, ended: str, join: "list[str]") -> str:
-        """The id of the order whose turn it is after one that has ended, empty if nobody's."""
+    def follower(self, ended: str) -> "tuple[Order, int | None] | None":
+        """What may follow one that has ended, as far as the time is concerned."""
         held = self._held.get(ended)
-        if held is None:
-            return ""
-        due = held[0]["due"]
-        if (due is not None and time.monotonic() >= due) or not spawner_launch.is_left(join):
-            return ""
-        self._let_go(ended)
-        self.turns.append(held)
-        return str(held[0]["id"])
+        due = None if held is None else held[0]["due"]
+        return None if due is not None and time.monotonic() >= due else held

@@ -8,10 +8,10 @@ that was just killed. Rules:
   none before its earlier reports are in the socket, so when it is dead and the socket is drained,
   the oldest order without a report may have begun and every other has certainly not: those go to
   the next spawner by themselves.
-- An order that follows another is held by the spawner until that one's end is reported together
-  with its turn, or we say that it is to begin. What has its turn comes before all others. Where the
-  spawner cannot know (another one started the task before it, or there are no cgroups to look at)
-  it stays here until we say so.
+- An order that follows another is held by the spawner until its turn comes with that one's end, and
+  both are reported together, or until we say that it is to begin. When the spawner dies the note
+  tells whose turn had come. Where the spawner cannot know (another one started the task before it,
+  or there are no cgroups to look at) the order stays here until we say so.
 - A descriptor handed over for standard input stays open here until its order is reported.
 
 Messages are described in spawner_channel.py; the two files change together.
@@ -24,16 +24,15 @@ import socket
 import sys
 import time
 from collections import deque
-from dataclasses import replace
 from typing import cast
 
 from mesosctl.errors import InvariantBroken
-from mesosctl.model.records import dataclass
 from mesosctl.runtime import rawcalls
 from mesosctl.runtime.spawner_channel import HEADER, pack, unpack
 from mesosctl.runtime.spawner_children import find_begun
 from mesosctl.runtime.spawner_orders import (
     Exited,
+    Pending,
     Recalled,
     Report,
     Spawned,
@@ -59,19 +58,7 @@ __all__ = [
 WINDOW = 8
 READ_BYTES = 256 * 1024
 SPAWNER_FD = 3
-
-
-@dataclass(slots=True)
-class _Pending:
-    order: SpawnOrder
-    frame: bytes
-    stdin_fd: int | None
-    sent_boottime_s: float = 0.0
-
-    def free(self) -> None:
-        """From now on it follows nobody."""
-        self.order = replace(self.order, after="", due=None)
-        self.frame = encode(self.order)
+NO_NOTE = b"\n\n"
 
 
 class SpawnerLink:
@@ -80,19 +67,22 @@ class SpawnerLink:
     def __init__(self, window: int = WINDOW) -> None:
         self._window = window
         self._stream: socket.socket | None = None
+        # The order whose turn came last, and when, as the spawner writes it; it is read once.
+        self._note_fd = os.memfd_create("mesosctl-spawner-note", os.MFD_CLOEXEC)
+        os.pwrite(self._note_fd, NO_NOTE, 0)
         self._pid = 0
         self._status: int | None = None
         self._ready = False
         self._unsent = b""
         # The order with whose frame that begins, and how much of it.
-        self._partial: tuple[_Pending, int] | None = None
+        self._partial: tuple[Pending, int] | None = None
         self._received = bytearray()
-        self._waiting: deque[_Pending] = deque()
-        self._sent: deque[_Pending] = deque()
-        self._turns: deque[_Pending] = deque()
+        self._waiting: deque[Pending] = deque()
+        self._sent: deque[Pending] = deque()
+        self._turns: deque[Pending] = deque()
         # What follows another: with the spawner, and what only we shall know the turn of.
-        self._held: dict[str, _Pending] = {}
-        self._apart: dict[str, _Pending] = {}
+        self._held: dict[str, Pending] = {}
+        self._apart: dict[str, Pending] = {}
         self._reports: list[Report] = []
         self._tasks: dict[int, str] = {}
         self._last_exited = 0
@@ -141,6 +131,7 @@ class SpawnerLink:
                 {key: os.environ[key] for key in ("LD_LIBRARY_PATH",) if key in os.environ},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, theirs.fileno(), SPAWNER_FD),
+                    (os.POSIX_SPAWN_DUP2, self._note_fd, SPAWNER_FD + 1),
                     (os.POSIX_SPAWN_OPEN, 0, null, os.O_RDONLY, 0),
                     (os.POSIX_SPAWN_OPEN, 1, null, os.O_WRONLY, 0),
                 ],
@@ -176,7 +167,7 @@ class SpawnerLink:
         """
         if (stdin_fd is not None) != (order.stdin == "fd"):
             raise ValueError(f"order {order.id}: stdin 'fd' and a descriptor go together")
-        pending = _Pending(order, encode(order), stdin_fd)
+        pending = Pending(order, encode(order), stdin_fd)
         if order.after and not order.join:
             self._apart[order.id] = pending
         else:
@@ -215,7 +206,7 @@ class SpawnerLink:
             if pending.order.id == order_id:
                 if self._apart.pop(order_id, None) is None:
                     self._waiting.remove(pending)
-                _close(pending)
+                pending.close()
                 return True
         return False
 
@@ -321,22 +312,25 @@ class SpawnerLink:
             if turn:
                 self._turns.append(self._take_turn(turn))
             task = self._tasks.pop(int(pid), None)
-            times = float(user_s), float(system_s)
-            self._reports.append(Exited(task, int(pid), int(status), *times, *map(int, counts)))
+            size, read, written, switches = map(int, counts)
+            figures = float(user_s), float(system_s), size, read, written, switches, bool(turn)
+            self._reports.append(Exited(task, int(pid), int(status), *figures))
         elif kind == "ready":
             self._ready = True
         elif kind == "recalled":
-            _close(self._held.pop(rest[0]))
+            self._held.pop(rest[0]).close()
             self._reports.append(Recalled(rest[0]))
         else:
+            turned = bool(self._turns)
             pending = (self._turns or self._sent).popleft()
-            _close(pending)
+            pending.close()
             if pending.order.id != rest[0]:
                 raise InvariantBroken(f"spawner answered {rest[0]} before {pending.order.id}")
             if kind == "spawned":
                 name, pid, fell_back = rest
                 self._tasks[int(pid)] = name
-                self._last_exited = 0
+                if not turned:
+                    self._last_exited = 0
                 self._reports.append(Spawned(name, int(pid), bool(fell_back)))
             else:
                 name, stage, number, text, code = rest
@@ -344,7 +338,7 @@ class SpawnerLink:
                 where = cast("Stage", stage)
                 self._reports.append(SpawnFailed(name, where, int(number), text, exit_code))
 
-    def _take_turn(self, order_id: str) -> _Pending:
+    def _take_turn(self, order_id: str) -> Pending:
         """An order whose turn has come; perhaps just when we said that it is to begin."""
         pending = self._held.pop(order_id, None)
         if pending is None:
@@ -372,14 +366,18 @@ class SpawnerLink:
             self._last_exited = 0
         in_flight, found = None, None
         # What was not sent whole, or before a spawner was there to read it, has not begun.
+        noted, noted_s, _ = os.pread(self._note_fd, 4096, 0).decode().split("\n", 2)
+        os.pwrite(self._note_fd, NO_NOTE, 0)
+        if noted in self._held or any(one.order.id == noted for one in self._sent):
+            self._turns.append(self._take_turn(noted))
         begins = self._turns or self._sent
         unbegun = begins and self._partial is not None and begins[0] is self._partial[0]
         if begins and self._ready and not unbegun:
             pending = begins.popleft()
-            _close(pending)
+            pending.close()
             in_flight = pending.order.id
-            sent_s = pending.sent_boottime_s
-            found = find_begun(pending.order.join, sent_s, self._pid, self._tasks)
+            since_s = float(noted_s) if noted == in_flight else pending.sent_boottime_s
+            found = find_begun(pending.order.join, since_s, self._pid, self._tasks)
             if found is not None:
                 self._tasks[found] = in_flight
         for pending in (*self._turns, *self._sent):
@@ -391,10 +389,3 @@ class SpawnerLink:
         self._held.clear()
         self._unsent, self._partial = b"", None
         self._reports.append(SpawnerDied(in_flight, found, self._status or 0, self._ready))
-
-
-def _close(pending: _Pending) -> None:
-    """Close the descriptor that was handed over for standard input."""
-    if pending.stdin_fd is not None:
-        os.close(pending.stdin_fd)
-        pending.stdin_fd = None

@@ -4,8 +4,10 @@ Framing and fields are described in spawner_channel.py, which cannot import this
 has to start quickly; the two files change together.
 """
 
+import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -90,7 +92,8 @@ class Exited:
     `id` is the order it was started for, None for a process we did not start (an orphan that a
     task left to us). Usage is of the process and the children it waited for; `maxrss_bytes` is
     never below the spawner's own (about 13 MB), because a child begins in its memory. Bytes read
-    and written are of disks, `switches` times that it left a CPU.
+    and written are of disks, `switches` times that it left a CPU. `is_left`: the spawner has seen
+    that nothing is in the order's cgroups any more; it only looks when another order follows.
     """
 
     id: str | None
@@ -102,6 +105,7 @@ class Exited:
     read_bytes: int = 0
     written_bytes: int = 0
     switches: int = 0
+    is_left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,3 +180,24 @@ def encode(order: SpawnOrder) -> bytes:
     if len(frame) > FRAME_LIMIT_BYTES:
         raise ValueError(f"order {order.id} is {len(frame)} bytes; at most {FRAME_LIMIT_BYTES}")
     return frame
+
+
+@dataclass(slots=True)
+class Pending:
+    """An order that is not reported yet, its frame, and the descriptor that goes with it."""
+
+    order: SpawnOrder
+    frame: bytes
+    stdin_fd: int | None
+    sent_boottime_s: float = 0.0
+
+    def free(self) -> None:
+        """From now on it follows nobody."""
+        self.order = replace(self.order, after="", due=None)
+        self.frame = encode(self.order)
+
+    def close(self) -> None:
+        """Close the descriptor that was handed over for standard input."""
+        if self.stdin_fd is not None:
+            os.close(self.stdin_fd)
+            self.stdin_fd = None

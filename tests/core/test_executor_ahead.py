@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -79,22 +80,23 @@ def told(world: World) -> list[tuple[str, str, str]]:
 
 def test_a_few_of_a_lane_are_ordered_ahead_and_begin_without_a_word(world: World) -> None:
     """A slot must not wait between two short tasks until we get a processor."""
-    assert AHEAD_MAX == 3
-    ahead = hand_on(world, "t1", "t2", "t3", "t4", "t5", "t6")
-    assert ahead == [("t1", ""), ("t2", "f1/t1"), ("t3", "f1/t2"), ("t4", "f1/t3")]
+    last = AHEAD_MAX + 3
+    names = [f"t{number}" for number in range(1, last + 1)]
+    follows = [(after, f"f1/{before}") for before, after in pairwise(names)]
+    assert hand_on(world, *names) == [("t1", ""), *follows[:AHEAD_MAX]]
     world.step(TaskStarted("f1/t1", 500))
     # The spawner has seen that the first is over, before our own look at its container.
     world.step(MainExited("f1/t1", 0), TaskStarted("f1/t2", 501))
     assert ordered(world) == []
     empties(world, "f1/t1")
-    assert ordered(world) == [("t5", "f1/t4")]
-    for before, after in (("t2", "t3"), ("t3", "t4"), ("t4", "t5"), ("t5", "t6")):
+    assert ordered(world) == [follows[AHEAD_MAX]]
+    for before, after in pairwise(names[1:]):
         world.step(MainExited(f"f1/{before}", 0), TaskStarted(f"f1/{after}", 502))
         empties(world, f"f1/{before}")
-    assert ordered(world) == [("t6", "f1/t5")]
-    world.step(MainExited("f1/t6", 0))
-    empties(world, "f1/t6")
-    assert told(world) == [(f"t{number}", "finished", "") for number in range(1, 7)]
+    assert ordered(world) == [follows[AHEAD_MAX + 1]]
+    world.step(MainExited(f"f1/t{last}", 0))
+    empties(world, f"f1/t{last}")
+    assert told(world) == [(name, "finished", "") for name in names]
 
 
 def test_what_the_spawner_does_not_dare_to_begin_is_told_to(world: World) -> None:
