@@ -20,7 +20,8 @@ from mesosctl.model.records import dataclass
 from mesosctl.protocol.messages.base import Message
 from mesosctl.protocol.messages.batch import Changed
 
-WATCH_SPACING_S = 0.05
+# As often as one sees that something has moved. Each time costs both sides a wake-up and a message.
+WATCH_SPACING_S = 0.2
 PRESENT_TASKS_MAX = 5_000
 CHUNK_ITEMS = 1_000
 WATCHES_PER_PEER_MAX = 100

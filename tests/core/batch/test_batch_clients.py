@@ -6,6 +6,7 @@ import pytest
 
 from mesosctl.core.batch.keys import KeyAsked, KeyDecided
 from mesosctl.core.batch.machine import LINK
+from mesosctl.core.batch.watching import WATCH_SPACING_S
 from mesosctl.core.machine import Close, PeerLost
 from mesosctl.model.jobs import JobSpec
 from mesosctl.model.tasks import TaskState
@@ -197,11 +198,11 @@ def test_a_watch_tells_the_present_then_changes_then_the_end(world: World) -> No
     world.launch(4)
     world.take(Suppress)
     assert world.answers("c1") == []
-    world.advance(0.06)
+    world.advance(WATCH_SPACING_S + 0.01)
     (staged,) = world.answers("c1")
     assert isinstance(staged, Changed) and staged.jobs[0].counts == {"staging": 3}
     end(world, "1.0.1")
-    world.advance(0.1)
+    world.advance(2 * WATCH_SPACING_S)
     (ended,) = world.answers("c1")
     assert isinstance(ended, Changed) and [view.id for view in ended.tasks] == ["1.0"]
     end(world, "1.1.1")

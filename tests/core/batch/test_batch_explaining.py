@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mesosctl.core.batch.explaining import explain_task
 from mesosctl.core.batch.fitwords import advice_of, causes_of
 from mesosctl.core.batch.outlook import FIT_BELIEVED_S, KnownFit
+from mesosctl.core.batch.watching import WATCH_SPACING_S
 from mesosctl.core.machine import Tick
 from mesosctl.model.explanations import Explanation
 from mesosctl.model.fit import REASONS, AgentGroup, Fit, Footing, Lack, QuotaRoom, Rival
@@ -220,7 +221,7 @@ def test_watchers_are_told_of_a_reason_that_changes(world: Any) -> None:
     assert isinstance(told, Changed)
     question = world.take(HowFits)
     world.master(Fits(1, question.request, (Fit(4, (IN_USE,)),)))
-    world.advance(0.1)
+    world.advance(WATCH_SPACING_S + 0.1)
     (told,) = world.answers("c2")
     assert told.jobs[0].reason == "Resources"
     world.advance(6.0)
