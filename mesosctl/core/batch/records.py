@@ -16,6 +16,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import field
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from mesosctl.core.batch.spans import Spans
@@ -127,14 +128,15 @@ _PLAIN = (
 )
 _DEFAULTS = Task(0)
 _PLAIN_DEFAULTS = tuple((name, getattr(_DEFAULTS, name)) for name in _PLAIN)
+_PLAIN_OF = attrgetter(*_PLAIN)
 
 
 def task_record(task: Task) -> dict[str, Any]:
     """The form of a task on disk."""
     plain: dict[str, Any] = {"state": str(task.state)}
-    for name, default in _PLAIN_DEFAULTS:
-        held = getattr(task, name)
-        if held != default:
+    for (name, default), held in zip(_PLAIN_DEFAULTS, _PLAIN_OF(task), strict=True):
+        # Most are one and the same object: comparing them would be most of the work.
+        if held is not default and held != default:
             plain[name] = held
     if task.kill is not None:
         plain["kill"] = to_plain(task.kill)

@@ -71,6 +71,9 @@ class Spans:
 
     def index(self, position: int) -> int:
         """The index of the task at `position`, which must exist."""
+        if len(self._ranges) == 1:
+            first, _, step = self._ranges[0]
+            return first + position * step
         number = bisect_right(self._starts, position) - 1
         first, _, step = self._ranges[number]
         return first + (position - self._starts[number]) * step

@@ -80,7 +80,8 @@ class Updates:
 
     def _find(self, task_id: TaskId) -> tuple[Job, Task, int] | None:
         parts = task_id.split(".")
-        if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
+        digits = "".join(parts)
+        if len(parts) != 3 or not all(parts) or not (digits.isascii() and digits.isdigit()):
             return None
         job = self.queue.jobs.get(int(parts[0]))
         position = job.spans.position(int(parts[1])) if job is not None else None
