@@ -162,7 +162,6 @@ class Launcher:
     def __init__(self) -> None:
         rawcalls.unshare(rawcalls.CLONE_FS)
         self._identity = spawner_launch.Identity()
-        self._thread_id = b"%d" % rawcalls.gettid()
         self._null_fd = os.open(os.devnull, os.O_RDWR)
         # The files of our own cgroups, which every launch comes back to.
         self._homes: dict[str, int] = {}
@@ -191,7 +190,7 @@ class Launcher:
         """Enter the task's limits, ids and directory, start it, and come back whatever happened."""
         switches = order["uid"] is not None
         try:
-            spawner_launch.join_cgroups(order, self._thread_id)
+            spawner_launch.join_cgroups(order)
             os.umask(order["umask"])
             if switches:
                 self._identity.become(order["uid"], order["gid"], order["groups"])
@@ -210,12 +209,11 @@ class Launcher:
 
     def _go_home(self, order: "Order") -> None:
         """Leave the task's cgroups again. Raises OSError: the process must end."""
-        text = self._thread_id if order["by"] == "thread" else b"%d" % os.getpid()
         for path in order["home"]:
             descriptor = self._homes.get(path)
             if descriptor is None:
                 descriptor = self._homes[path] = os.open(path, os.O_WRONLY)
-            os.write(descriptor, text)
+            os.write(descriptor, spawner_launch.WHO_WRITES)
 
 
 def prepare(parent_pid: int) -> None:

@@ -22,6 +22,9 @@ elif __package__:
 else:
     import rawcalls
 
+# What moves whoever writes it: a thread in `tasks`, a process in `cgroup.procs`. For a thread that
+# is named by its number the kernel holds up every fork and every end on the host meanwhile.
+WHO_WRITES = b"0"
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 SCRIPT_HEAD_BYTES = 256
 EVERY_SIGNAL = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
@@ -91,12 +94,11 @@ def write_file(path: str, text: bytes) -> None:
         os.close(descriptor)
 
 
-def join_cgroups(order: "Order", thread_id: bytes) -> None:
+def join_cgroups(order: "Order") -> None:
     """Move this thread (or, by "process", all of us) into the task's cgroups; LaunchFailure."""
-    text = thread_id if order["by"] == "thread" else b"%d" % os.getpid()
     for path in order["join"]:
         try:
-            write_file(path, text)
+            write_file(path, WHO_WRITES)
         except OSError as error:
             message = f"cannot join the cgroup of {path}: {error.strerror}"
             raise LaunchFailure("join", error.errno or errno.EIO, message) from None

@@ -212,7 +212,7 @@ class SpawnerLink:
 
     def read(self) -> list[Report]:
         """Return what happened, without blocking; call when fileno() is readable (or writable)."""
-        self._receive()
+        self._receive(once=True)
         self._send_waiting()
         return self._take_reports()
 
@@ -281,8 +281,11 @@ class SpawnerLink:
             # Full, and wants_write says so; or dead, which reading finds out in its turn.
             return
 
-    def _receive(self) -> None:
-        """Take in every report that is in the socket, and the spawner's death."""
+    def _receive(self, *, once: bool = False) -> None:
+        """Take in every report that is in the socket, and the spawner's death.
+
+        `once`: what one read brings, for somebody who polls.
+        """
         while self._stream is not None:
             try:
                 data = self._stream.recv(READ_BYTES)
@@ -302,6 +305,8 @@ class SpawnerLink:
                 words = unpack(bytes(self._received[HEADER.size : end]))
                 del self._received[:end]
                 self._take_in(words)
+            if once:
+                return
 
     def _take_in(self, words: list[str]) -> None:
         """Turn one message of the spawner into a report and keep the books."""
