@@ -9,9 +9,10 @@ Rules:
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 
-from mesosctl.allocation.agents import Agent
+from mesosctl.allocation.agents import Agent, Later, OpenAgents
 from mesosctl.allocation.base import OFFER_CPUS_MILLI_MIN, OFFER_MEM_MILLI_MIN, is_offerable
 from mesosctl.model.resources import Resources
 
@@ -36,18 +37,20 @@ class Field:
     `spots` has those that somebody came to. A closed one is in `next`, with a place after it.
     """
 
-    def __init__(
-        self, agents: Mapping[str, Agent], names: Sequence[str], least: Mapping[str, int]
-    ) -> None:
+    def __init__(self, agents: OpenAgents, names: Sequence[str], least: Mapping[str, int]) -> None:
         self.spots: dict[int, Spot] = {}
         self.next: dict[int, int] = {}
-        self._agents = agents
+        self._agents = agents.by_name
         self._names = names
         self._size = len(names)
         self._least = list(least.items())
         cpus, mem = least.get("cpus", 0), least.get("mem", 0)
         # Whether what is too little for an offer has no room for the smallest task either.
         self._least_is_offer = cpus >= OFFER_CPUS_MILLI_MIN or mem >= OFFER_MEM_MILLI_MIN
+        # Names of agents with both, if everybody needs both: others need not be looked at.
+        self._roomy: list[str] | None = None
+        if cpus >= OFFER_CPUS_MILLI_MIN and mem >= OFFER_MEM_MILLI_MIN:
+            self._roomy = agents.roomy()
 
     def __len__(self) -> int:
         return self._size
@@ -94,6 +97,23 @@ class Field:
             found = later
         while at != found:
             after[at], at = found, after[at]
+        return found
+
+    def skip(self, at: int) -> int:
+        """Where to go on after a place without room: further on, if more of the next are full.
+
+        A cluster fills from its first agents on, and whoever wants a task more begins there.
+        """
+        names = self._names
+        if self._roomy is None or not isinstance(names, Later) or at < names.others:
+            return at + 1
+        found = self._size
+        for place in range(bisect_right(self._roomy, names[at]), len(self._roomy)):
+            # Those that changed have a place of their own, before all others.
+            if not names.is_first(self._roomy[place]):
+                found = names.place(self._roomy[place])
+                break
+        self.next[at] = found
         return found
 
     def _has_room(self, spot: Spot) -> bool:

@@ -44,7 +44,7 @@ class Round:
         fresh = sorted(ledger.changed_agents)
         self._fresh = len(fresh)
         names = ledger.open.after(fresh) if ledger.changed_frameworks else fresh
-        self._field = Field(ledger.open.by_name, names, ledger.least_need())
+        self._field = Field(ledger.open, names, ledger.least_need())
         self._spots = self._field.spots
         self._contenders: dict[str, Contender] = {}
         self._journal: dict[Node, Snapshot] = {}
@@ -217,6 +217,7 @@ class Round:
             contender.at = at
             spot = self._spots.get(at) or field.meet(at)
             if spot is None:
+                contender.at = field.skip(at)
                 continue
             piece = self._piece(contender, at, spot, alone)
             if piece is not None:

@@ -256,9 +256,12 @@ class Ledger:
         self._count_free(state, -1)
         state.charges[framework] = state.charges.get(framework, EMPTY) + resources
         state.free = state.free.without(resources)
-        if state.name in self.open and not is_offerable(state.free):
-            self.open.drop(agent)
-            self.changed_agents.pop(agent, None)
+        if state.name in self.open:
+            if is_offerable(state.free):
+                self.open.put(state)
+            else:
+                self.open.drop(agent)
+                self.changed_agents.pop(agent, None)
         self._count_free(state, 1)
         self._book(framework, resources, 1, charges=1)
 
@@ -358,6 +361,7 @@ class Ledger:
             require(free == state.free, f"the free resources of {name} are wrong")
             is_open = state.offered and is_offerable(free)
             require((name in self.open) == is_open, f"{name} is not open as it should be")
+            require(not is_open or state.roomy == state.has_both, f"the room of {name} is wrong")
             for resource, amount in state.total.quantities().items():
                 total[resource] = total.get(resource, 0) + amount
         require(total == {n: a for n, a in self._total.items() if a}, "the cluster total is wrong")
