@@ -29,6 +29,7 @@ from mesosctl.protocol.messages.batch import JobAccepted, KillJobs, KillsBegun
 from mesosctl.protocol.messages.framework import Accept
 from mesosctl.sim.cluster import AGENT_TOTAL, Cluster
 from mesosctl.sim.disk import Row
+from mesosctl.sim.excess import REASONS
 from mesosctl.sim.history import Run
 from mesosctl.sim.node import KEPT, Node
 from mesosctl.sim.plan import attributes_of
@@ -241,6 +242,11 @@ class Judges:
             require(ends == [(0, None)], text)
         if state is TaskState.FAILED and update.reason is Reason.EXITED:
             require(ends == [(update.exit_code, None)], text)
+        if state is TaskState.FAILED and runs:
+            beyond, reason = runs[-1].exceeded, update.reason
+            require(beyond in REASONS.get(reason, (beyond,)), f"{text}, and not beyond a limit")
+            own = reason in (Reason.EXITED, Reason.SIGNALED)
+            require(not (own and beyond == "oom"), f"{text}, for want of memory")
 
     def _awaits(self, node: Node, wire: str) -> bool:
         """Whether the framework, by its disk, waits for the end of this attempt."""

@@ -26,6 +26,7 @@ from mesosctl.protocol.schema import from_plain
 from mesosctl.sim.client import SimClient, Wish
 from mesosctl.sim.containers import Behaviour
 from mesosctl.sim.elections import Elections
+from mesosctl.sim.excess import KINDS, has_excess
 from mesosctl.sim.faults import Faults, Nemesis
 from mesosctl.sim.history import History
 from mesosctl.sim.hosts import Host
@@ -266,6 +267,7 @@ class Cluster:
                 exit_code=chance.choice([0, 0, 0, 0, 3]),
                 stubborn=chance.random() < 0.2,
                 leaves_child=chance.random() < 0.1,
+                exceeds=chance.choice(KINDS) if has_excess(self.world.seed) else "",
             )
         return known
 

@@ -17,6 +17,8 @@ class Behaviour:
     exit_code: int
     stubborn: bool = False
     leaves_child: bool = False
+    # Beyond which of its limits it goes (excess.py).
+    exceeds: str = ""
 
 
 @dataclass(slots=True)
@@ -28,6 +30,8 @@ class Container:
     mem_bytes: int
     alive: list[Run] = field(default_factory=list)
     children: int = 0
+    exceeds: str = ""
+    oom_kills: int = 0
     # The program inside, if it is an executor of a framework's own.
     guest: Node | None = None
 

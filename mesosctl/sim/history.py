@@ -23,6 +23,8 @@ class Run:
     ended_s: float | None = None
     exit_code: int | None = None
     signum: int | None = None
+    # Beyond which limit it was seen to go, by the kernel or by whoever looked.
+    exceeded: str = ""
 
     @property
     def name(self) -> str:

@@ -42,7 +42,6 @@ from mesosctl.core.executor import ExecutorMachine
 from mesosctl.core.executor_effects import (
     Begin,
     ContainerBusy,
-    ContainerEmptied,
     Drain,
     FeedStdin,
     GuardLease,
@@ -66,8 +65,7 @@ from mesosctl.core.executor_effects import (
 from mesosctl.core.machine import Event, Machine
 from mesosctl.errors import require
 from mesosctl.model.ids import AgentId, ExecutorId
-from mesosctl.model.tasks import Usage
-from mesosctl.sim import guests
+from mesosctl.sim import excess, guests
 from mesosctl.sim.containers import Behaviour, Container
 from mesosctl.sim.history import History, Run
 from mesosctl.sim.leases import Guards
@@ -77,7 +75,7 @@ from mesosctl.sim.turns import Turns
 from mesosctl.sim.volumes import VolumeDisk
 from mesosctl.sim.world import World
 
-SIGKILL = 9
+SIGKILL = excess.SIGKILL
 
 
 class Host:
@@ -204,9 +202,9 @@ class Host:
         world = self.world
 
         def make(node: Node) -> Machine:
-            return ExecutorMachine(
-                executor_id, AgentId(self.agent_id()), self._pids[executor_id], world.new_id
-            )
+            ids = executor_id, AgentId(self.agent_id()), self._pids[executor_id]
+            look_s = excess.SAMPLE_S if excess.has_excess(world.seed) else None
+            return ExecutorMachine(*ids, world.new_id, sample_interval_s=look_s)
 
         node = Node(world, f"{self.agent.name}/{executor_id}", make)
         node.restarts = False
@@ -225,7 +223,7 @@ class Host:
             RenewGuard: lambda effect: self._leases.renew(node, effect.renewed_at),
             UnguardLease: lambda effect: self._leases.unguard(effect.container),
             WakeAt: lambda effect: None,
-            Sample: lambda effect: None,
+            Sample: lambda effect: self._sample(node),
             Resize: lambda effect: self._resize(node, effect),
         }
         self._next_pid += 1
@@ -303,6 +301,7 @@ class Host:
         behaviour = self.behave(container)
         run = Run(container, self.agent.name, self.world.now.mono)
         held.alive.append(run)
+        held.exceeds = behaviour.exceeds
         if effect.launch.task.is_executor:
             held.guest = guests.start(self.world, self.agent.name, node, effect.launch)
         self.world.note(self.agent.name, "runs", container)
@@ -317,8 +316,16 @@ class Host:
         if run.ended_s is not None or held is None:
             return
         held.children += behaviour.leaves_child
-        self._end(held, run, exit_code=behaviour.exit_code)
-        self._soon(node, MainExited(container, run.exit_code))
+        if behaviour.exceeds == "oom":
+            run.exceeded, held.oom_kills = "oom", 1
+            self._end(held, run, signum=SIGKILL)
+        else:
+            self._end(held, run, exit_code=behaviour.exit_code)
+        self._soon(node, MainExited(container, run.exit_code, run.signum))
+
+    def _sample(self, node: Node) -> None:
+        for event in excess.found(node, self.containers):
+            self._soon(node, event)
 
     def _end(
         self, held: Container, run: Run, exit_code: int | None = None, signum: int | None = None
@@ -362,7 +369,7 @@ class Host:
             self._signal(container, SIGKILL)
             self._soon(node, ContainerBusy(container))
             return
-        self._soon(node, ContainerEmptied(container, Usage(0.1, 0.1, 1 << 20, 1 << 26)))
+        self._soon(node, excess.emptied(container, held))
 
     def _remove(self, node: Node, effect: Remove) -> None:
         held = self.containers.get(effect.container)
