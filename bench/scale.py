@@ -130,8 +130,8 @@ def measure(agents: int, options: argparse.Namespace) -> dict[str, Any]:
         crowds = [_crowd(cluster, agents, number, shared) for number in range(2)]
         with crowds[0], crowds[1]:
             took_s = wait_for(crowds, agents)
-            # Handshakes leave garbage, of which the collector is told at leisure.
-            time.sleep(2.0)
+            # Handshakes leave garbage, and the socket that they asked is relieved at leisure.
+            time.sleep(4.0)
             each = (memory(cluster.pid) - before) / agents
             figures: dict[str, Any] = {
                 "agents": agents,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 
+from mesosctl.runtime import heap
 from mesosctl.runtime.loop import Loop
 
 # Young objects are looked at after so many new ones, not 700: nearly none of ours form cycles.
@@ -20,9 +20,7 @@ def run_calmly(loop: Loop) -> int:
     """Run the loop of a process of ours to its end, and keep what was made so far out of this."""
     gc.collect()
     gc.freeze()
-    # Loading modules leaves holes of most of a megabyte in the heap; only glibc can give them back.
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    # Loading modules leaves holes of most of a megabyte in the heap.
+    heap.trim()
     collect_seldom()
     return loop.run()

@@ -23,6 +23,7 @@ import zmq
 from zmq.utils import z85
 
 from mesosctl.model.records import dataclass
+from mesosctl.runtime import heap
 
 ENDPOINT = "inproc://zeromq.zap.01"
 # As long as a handshake may take (HANDSHAKE_MS): a refusal would be final for whoever gets it.
@@ -71,6 +72,8 @@ class ZapHandler:
         self._asked_at = 0.0
         # Those that were relieved, and when they may be closed.
         self._relieved: dict[Socket, float] = {}
+        # When the memory of those that were closed can be given back: libzmq's threads free it.
+        self._trim_at: float | None = None
         self._authorities: dict[str, Authority] = {}
         self._waiting: list[_Waiting] = []
 
@@ -157,12 +160,18 @@ class ZapHandler:
                 del self._relieved[socket]
                 self.on_close(socket)
                 socket.close(linger=0)
+                self._trim_at = now + LINGER_S
+        if self._trim_at is not None and now >= self._trim_at:
+            self._trim_at = None
+            heap.trim()
 
     def deadline(self) -> float | None:
         """When `expire` has something to do."""
         times = [*self._relieved.values(), *(entry.until for entry in self._waiting[:1])]
         if self._questions > QUESTIONS_FEW:
             times.append(self._asked_at + QUIET_S)
+        if self._trim_at is not None:
+            times.append(self._trim_at)
         return min(times, default=None)
 
     def _reply(
