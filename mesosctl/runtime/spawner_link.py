@@ -83,6 +83,8 @@ class SpawnerLink:
         # What follows another: with the spawner, and what only we shall know the turn of.
         self._held: dict[str, Pending] = {}
         self._apart: dict[str, Pending] = {}
+        # What was recalled from the spawner and not answered yet.
+        self._recalled: dict[str, None] = {}
         self._reports: list[Report] = []
         self._tasks: dict[int, str] = {}
         self._last_exited = 0
@@ -181,7 +183,7 @@ class SpawnerLink:
             pending.free()
             self._waiting.append(pending)
         elif order_id in self._held:
-            self._say("begin", order_id)
+            self._unsent += pack(["begin", order_id])
             self._sent.append(self._held.pop(order_id))
         else:
             for waiting in self._waiting:
@@ -195,7 +197,9 @@ class SpawnerLink:
         It then ends in Recalled: in what is returned, or later. Else it goes the usual way.
         """
         if order_id in self._held:
-            self._say("recall", order_id)
+            self._recalled[order_id] = None
+            self._unsent += pack(["recall", order_id])
+            self._send_waiting()
         elif self.cancel(order_id):
             self._reports.append(Recalled(order_id))
         return self._take_reports()
@@ -245,11 +249,6 @@ class SpawnerLink:
 
     def _has_sendable(self) -> bool:
         return bool(self._waiting) and len(self._sent) < self._window
-
-    def _say(self, word: str, order_id: str) -> None:
-        """Tell the spawner something about an order that it holds."""
-        self._unsent += pack([word, order_id])
-        self._send_waiting()
 
     def _send_waiting(self) -> None:
         """Send as far as the window and the socket allow."""
@@ -324,6 +323,7 @@ class SpawnerLink:
             self._ready = True
         elif kind == "recalled":
             self._held.pop(rest[0]).close()
+            del self._recalled[rest[0]]
             self._reports.append(Recalled(rest[0]))
         else:
             turned = bool(self._turns)
@@ -339,12 +339,12 @@ class SpawnerLink:
                 self._reports.append(Spawned(name, int(pid), bool(fell_back)))
             else:
                 name, stage, number, text, code = rest
-                exit_code = int(code) if code else None
-                where = cast("Stage", stage)
-                self._reports.append(SpawnFailed(name, where, int(number), text, exit_code))
+                told = cast("Stage", stage), int(number), text, int(code) if code else None
+                self._reports.append(SpawnFailed(name, *told))
 
     def _take_turn(self, order_id: str) -> Pending:
-        """An order whose turn has come; perhaps just when we said that it is to begin."""
+        """An order whose turn has come; perhaps just when we said that it shall begin, or not."""
+        self._recalled.pop(order_id, None)
         pending = self._held.pop(order_id, None)
         if pending is None:
             pending = next(one for one in self._sent if one.order.id == order_id)
@@ -392,5 +392,9 @@ class SpawnerLink:
         self._sent.clear()
         self._apart.update(self._held)
         self._held.clear()
+        for name in self._recalled:
+            if self.cancel(name):
+                self._reports.append(Recalled(name))
+        self._recalled.clear()
         self._unsent, self._partial = b"", None
         self._reports.append(SpawnerDied(in_flight, found, self._status or 0, self._ready))

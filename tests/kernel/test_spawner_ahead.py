@@ -141,6 +141,23 @@ def test_a_recall_after_the_turn_is_not_answered(harness: Harness, told: Told) -
     assert kinds_of(harness, second) == [Spawned, Exited]
 
 
+def test_a_recall_that_dies_with_the_spawner_is_answered(harness: Harness, told: Told) -> None:
+    """Whoever recalls waits for the answer, and would wait for ever."""
+    first = shell(harness, told, "exec sleep 600")
+    second = shell(harness, told, "exit 4", after=first)
+    pid = harness.result(Spawned, first).pid
+    flushed(harness)
+    os.kill(harness.link.pid, signal.SIGSTOP)
+    harness.reports += harness.link.recall(second)
+    assert kinds_of(harness, second) == []
+    harness.reports += harness.link.stop()
+    assert kinds_of(harness, second) == [Recalled]
+    harness.link.start()
+    os.kill(pid, signal.SIGKILL)
+    flushed(harness)
+    assert kinds_of(harness, second) == [Recalled]
+
+
 def test_nothing_begins_by_itself_once_it_is_due(harness: Harness, told: Told) -> None:
     """Its lane is over by then, and others may be about to start it elsewhere."""
     first = shell(harness, told, "exit 3")
