@@ -63,7 +63,7 @@ complete -c mesosctl -n '__fish_seen_subcommand_from master' -l listen -r -d 'Wh
 complete -c mesosctl -n '__fish_seen_subcommand_from master' -l advertise -r -d 'The address to tell others, where it differs from --listen'
 complete -c mesosctl -n '__fish_seen_subcommand_from master' -l work-dir -r -a '(__fish_complete_directories)' -d 'Where the registry and the keys are kept'
 complete -c mesosctl -n '__fish_seen_subcommand_from master' -l cluster -r -d 'The name of the cluster, and of the key file made for you'
-complete -c mesosctl -n '__fish_seen_subcommand_from master' -l allocator -r -d 'The allocation module: drf (fair shares), priority (strict), or MODULE:CLASS'
+complete -c mesosctl -n '__fish_seen_subcommand_from master' -l allocator -r -d 'The allocation module: drf (fair shares), priority (strict), random (weighted lots), or MODULE:CLASS'
 complete -c mesosctl -n '__fish_seen_subcommand_from master' -l allocation-interval -r -d 'The longest time between two full allocation rounds'
 complete -c mesosctl -n '__fish_seen_subcommand_from master' -l offer-timeout -r -d 'Rescind offers that nobody answered for so long'
 complete -c mesosctl -n '__fish_seen_subcommand_from master' -l agent-timeout -r -d 'Call an agent unreachable after so long without a sign of life'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mesosctl.allocation.drf import DrfAllocator
+from mesosctl.allocation.lottery import RandomAllocator
 from mesosctl.errors import UsageError
 from mesosctl.isolation import Isolator, choose
 from mesosctl.plugins.allocators import make_allocator
@@ -14,6 +15,7 @@ from mesosctl.plugins.isolators import has_plug_ins, open_isolation, plug_ins
 def test_built_in_and_named_modules_are_made() -> None:
     """The same class is found by its short name and by where it stands."""
     assert type(make_allocator("drf")) is DrfAllocator
+    assert type(make_allocator("random")) is RandomAllocator
     assert type(make_allocator("mesosctl.allocation.drf:DrfAllocator")) is DrfAllocator
 
 

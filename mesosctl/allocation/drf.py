@@ -26,5 +26,5 @@ class DrfAllocator(Ledger):
             self.changed_frameworks = {}
             return []
         self.settle_total()
-        self.tree.refresh()
+        self.tree.begin_round()
         return Round(self, refuses).run()

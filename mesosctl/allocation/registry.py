@@ -1,4 +1,8 @@
-"""The policies that come with mesosctl, by the name that the master's `--allocator` takes."""
+"""The policies that come with mesosctl, by the name that the master's `--allocator` takes.
+
+`random` is beside them in plugins/allocators.py: it is given a source of chance, and there is none
+in this layer.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is offered what becomes free before a framework, and by which rule.
+"""Who is offered what becomes free before a framework, or instead of it, and by which rule.
 
 Reads the books of a Ledger and changes nothing that anybody sees: sums that are kept for the next
 allocation are settled now.
@@ -15,21 +15,26 @@ RIVALS_MAX = 5
 
 
 def rivals(ledger: Ledger, framework: str) -> tuple[Rival, ...]:
-    """Those before an active framework, the first ones first, each role or framework once."""
+    """Those before an active framework, the first ones first, each role or framework once.
+
+    Where it is drawn who goes first that is all others that are active.
+    """
     ledger.settle_total()
     ledger.tree.refresh()
     leaf = ledger.active.get(framework)
     if leaf is None:
         return ()
     found: dict[str, Rival] = {}
-    path = path_to(leaf)
+    path, by_lot = path_to(leaf), ledger.tree.by_lot
     for other in ledger.tree.leaves():
+        if other is leaf and by_lot:
+            continue
         if other is leaf or len(found) == RIVALS_MAX:
             break
         pair = parting(path_to(other), path)
         theirs, ours = (_footing(ledger, node) for node in pair)
-        by_priority = pair[0].rank[0] != pair[1].rank[0]
-        found.setdefault(theirs.name, Rival("Priority" if by_priority else "Share", theirs, ours))
+        rule = "Lot" if by_lot else "Share" if pair[0].rank[0] == pair[1].rank[0] else "Priority"
+        found.setdefault(theirs.name, Rival(rule, theirs, ours))
     return tuple(found.values())
 
 

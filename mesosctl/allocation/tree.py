@@ -75,6 +75,9 @@ class Node:
 class RoleTree:
     """All roles and frameworks, in order."""
 
+    # Whether the order is drawn instead (see lottery.py).
+    by_lot = False
+
     def __init__(self, excluded: frozenset[str], by_priority: bool) -> None:
         self.root = Node("")
         self._excluded = excluded
@@ -248,6 +251,10 @@ class RoleTree:
         if self._is_stale:
             self._is_stale = False
             self._sort(self.root)
+
+    def begin_round(self) -> None:
+        """Bring the order up to date for an allocation."""
+        self.refresh()
 
     def _sort(self, node: Node) -> None:
         for child in node.children.values():

@@ -52,6 +52,7 @@ TOPICS: dict[str, Topic] = {
                 ("Filtered", "It fits where an offer was declined, and none is made for a while."),
                 ("MaxRunning", "As many tasks of its job are under way as --max-running allows."),
                 ("NeverFits", "No agent is large enough, or only with what others have reserved."),
+                ("Lot", "It is drawn by lot who is offered what becomes free (allocator random)."),
                 ("NoAgents", "There are no agents."),
                 ("NoFramework", "The batch framework is not connected to the master."),
                 (

@@ -84,6 +84,7 @@ class Footing:
 class Rival:
     """Somebody who is offered what becomes free before us, and by which rule: Share or Priority.
 
+    By the rule Lot it is drawn who is, each by its weight.
     `theirs` and `ours` are the footings that were compared.
     """
 

@@ -1,4 +1,4 @@
-"""Both policies that ship pass the suite that plug-ins are held to, and the suite finds faults."""
+"""All policies that ship pass the suite that plug-ins are held to, and the suite finds faults."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from mesosctl.allocation.base import Allocator, Grant, Refuses
 from mesosctl.allocation.drf import DrfAllocator
 from mesosctl.allocation.priority import PriorityAllocator
-from mesosctl.allocation.registry import ALLOCATORS
+from mesosctl.plugins.allocators import BUILT_IN, random_allocator
 from mesosctl.testing.allocators import AllocatorContract, run_contract
 
 
@@ -19,6 +19,11 @@ class TestDrf(AllocatorContract):
 class TestPriority(AllocatorContract):
     def make(self) -> Allocator:
         return PriorityAllocator()
+
+
+class TestRandom(AllocatorContract):
+    def make(self) -> Allocator:
+        return random_allocator()
 
 
 class Twice(DrfAllocator):
@@ -44,8 +49,8 @@ class Forgetful(DrfAllocator):
 
 def test_the_suite_runs_without_pytest() -> None:
     """Third parties may use another test runner."""
-    names = [run_contract(make) for make in ALLOCATORS.values()]
-    assert len(names) == 2 and len(names[0]) >= 9
+    names = [run_contract(make) for make in BUILT_IN.values()]
+    assert len(names) == 3 and len(names[0]) >= 9
 
 
 @pytest.mark.parametrize("faulty", [Twice, Deaf, Forgetful])

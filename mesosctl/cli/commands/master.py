@@ -42,7 +42,8 @@ from mesosctl.errors import UsageError
     default="drf",
     show_default=True,
     metavar="NAME",
-    help="The allocation module: drf (fair shares), priority (strict), or MODULE:CLASS.",
+    help="The allocation module: drf (fair shares), priority (strict), random (weighted lots), "
+    "or MODULE:CLASS.",
 )
 @click.option(
     "--allocation-interval",

@@ -122,6 +122,9 @@ def rival_text(rival: Rival) -> str:
             f"{theirs.name} has priority {theirs.priority}, {ours.name} {ours.priority}:"
             f" {theirs.name} is offered first"
         )
+    if rival.reason == "Lot":
+        chances = [f"{one.name} (weight {one.weight_milli / 1000:g})" for one in (theirs, ours)]
+        return f"it is drawn by lot who is offered what becomes free: {' or '.join(chances)}"
     weights = ""
     if (theirs.weight_milli, ours.weight_milli) != (1000, 1000):
         weights = f", over weights {theirs.weight_milli / 1000:g} and {ours.weight_milli / 1000:g}"
@@ -153,6 +156,8 @@ def advice_of(fit: Fit, cause: Cause) -> str:
             return f"wait until role {role} holds less, or change the quota (mesosctl quota list)"
         case "Priority" | "Share":
             return f"wait until {fit.rivals[0].theirs.name} has what it wants, or something ends"
+        case "Lot":
+            return "wait until it is drawn, or raise the weight of its role (mesosctl role set)"
         case "Filtered":
             return "wait until then"
         case "Preempting":

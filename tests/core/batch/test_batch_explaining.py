@@ -372,7 +372,7 @@ fits = st.lists(groups, max_size=5, unique_by=lambda group: group.reason).flatma
         Fit,
         st.just(sum(group.agents for group in found)),
         st.just(tuple(found)),
-        st.sampled_from([(), (RIVAL,)]),
+        st.sampled_from([(), (RIVAL,), (replace(RIVAL, reason="Lot"),)]),
         st.sampled_from([(), (QuotaRoom("web", "cpus", None, 0, 1000),)]),
     )
 )
@@ -382,7 +382,8 @@ fits = st.lists(groups, max_size=5, unique_by=lambda group: group.reason).flatma
 def test_nothing_waits_without_a_reason(fit: Fit) -> None:
     """Whatever a master says: a word of the table, a sentence, and something to do about it."""
     causes = causes_of(fit)
-    known = {**dict.fromkeys(WORDS), **dict.fromkeys(["Share", "Priority", "Quota", "NoAgents"])}
+    rules = ["Share", "Priority", "Lot", "Quota", "NoAgents"]
+    known = {**dict.fromkeys(WORDS), **dict.fromkeys(rules)}
     assert causes and all(cause.reason in known and cause.text for cause in causes)
     assert advice_of(fit, causes[0])
     if fit.verdict == "now":
