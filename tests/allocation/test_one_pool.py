@@ -175,24 +175,62 @@ def test_sharing_incentive(pool: Vector, users: list[User]) -> None:
         assert level >= Fraction(1000, whole) - largest(pool, users)
 
 
+def envy(pool: Vector, users: Sequence[User], mine: int, theirs: int, *, rests: bool) -> Fraction:
+    """By how much more one could run with another's part, scaled to its weight, than with its own.
+
+    In dominant share over weight. `rests`: with what the other holds and runs no task in, too.
+    """
+    held = flat(pool, users)
+    user, other = users[mine], users[theirs]
+    tasks = tasks_in(held[theirs], other.task)
+    part = held[theirs] if rests else [tasks * need for need in other.task]
+    scaled = [Fraction(h * user.weight, other.weight) for h in part]
+    could = min(h / need for h, need in zip(scaled, user.task, strict=True))
+    return (int(could) - tasks_in(held[mine], user.task)) * step(pool, user)
+
+
+def pairs(users: Sequence[User]) -> list[tuple[int, int]]:
+    """Everybody with everybody else."""
+    return [(i, j) for i in range(len(users)) for j in range(len(users)) if i != j]
+
+
 @given(pools, crowds())
 def test_envy_freeness(pool: Vector, users: list[User]) -> None:
-    """Nobody would run more with another's part, scaled to its own weight, but for one task.
+    """Nobody with the same weight would run more with another's part, but for one largest task."""
+    equal = [User(user.role, 1000, user.task) for user in users]
+    for mine, theirs in pairs(equal):
+        assert envy(pool, equal, mine, theirs, rests=True) <= largest(pool, equal)
 
-    With different weights two tasks may differ: the other may be ahead by one and get a last one
-    that does not fit the first any more, and both are scaled up if its weight is the lower one.
+
+@given(pools, crowds())
+def test_envy_freeness_with_weights(pool: Vector, users: list[User]) -> None:
+    """Less than one task of each of the two, over the weight of whom is envied.
+
+    When i stops, at a share over weight of s and for want of resource r, j is at most at s and one
+    step of j: scaled to i's weight that is what i has and one task of j over j's weight, on i's
+    dominant resource. What j takes later is less on r than one task of i, and so worth less than
+    one task of i, which the scaling makes one of i over j's weight.
     """
-    lowest = min(user.weight for user in users)
-    bound = largest(pool, [User(user.role, lowest, user.task) for user in users])
-    if any(user.weight != lowest for user in users):
-        bound *= 2
-    held = flat(pool, users)
-    for mine, user in enumerate(users):
-        own = tasks_in(held[mine], user.task)
-        for theirs, other in enumerate(users):
-            scaled = [Fraction(h * user.weight, other.weight) for h in held[theirs]]
-            could = min(h / need for h, need in zip(scaled, user.task, strict=True))
-            assert (int(could) - own) * step(pool, user) <= bound
+    for mine, theirs in pairs(users):
+        both = [User(users[n].role, users[theirs].weight, users[n].task) for n in (mine, theirs)]
+        bound = step(pool, both[0]) + step(pool, both[1])
+        assert envy(pool, users, mine, theirs, rests=False) < bound
+
+
+def test_with_weights_one_largest_task_is_no_bound_of_envy() -> None:
+    """Algorithm 1 of the paper itself goes beyond it, with whole tasks: hence the bound above.
+
+    6 CPUs; `a` has weight 1/2 and tasks of 1 CPU and 2 of 14 memory, `b` has weight 3 and tasks of
+    6 CPUs. Both begin at 0 and the name decides: `a` gets a task. None of `b` fits into the 5 CPUs
+    left, so `a` gets all. Scaled by 3 : 1/2 the 6 CPUs of `a` are 36, or 6 tasks of `b`, each of
+    which is 1 of share, 1/3 over its weight; so is a task of `a`: 1/6 over 1/2. The envy is 2, six
+    times the largest task of any user; the bound above is (1 + 1/6) over 1/2, which is 7/3.
+    """
+    users = [User("a", 500, (1, 2)), User("b", 3000, (6, 2))]
+    pool = (6, 14)
+    assert one_task_at_a_time(pool, users, {"a": 500, "b": 3000}) == [6, 0]
+    assert flat(pool, users) == [(6, 12), (0, 2)]
+    assert envy(pool, users, 1, 0, rests=False) == 2 == 6 * largest(pool, users)
 
 
 @given(pools, crowds(), vectors)
