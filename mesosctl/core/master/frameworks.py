@@ -87,7 +87,7 @@ def on_subscribe(state: MasterState, peer: str, message: Subscribe, now: Now) ->
     framework.suppressed, framework.remove_at, framework.silent_s = message.suppressed, None, 0.0
     framework.subscribed_wall = now.wall
     state.framework_of_peer[peer] = framework_id
-    _set_demand(framework, message.demand)
+    _set_demand(state, framework, message.demand)
     state.wheres.say(framework_id, message.where)
     state.show_framework(framework)
     cluster, preempts = state.cluster_name, state.clearings.is_on
@@ -231,10 +231,11 @@ def deadline(state: MasterState) -> float | None:
     )
 
 
-def _set_demand(framework: FrameworkRecord, demand: Demand | None) -> None:
+def _set_demand(state: MasterState, framework: FrameworkRecord, demand: Demand | None) -> None:
     framework.states_demand = demand is not None
     framework.task_size = None if demand is None else demand.task
     framework.task_count = None if demand is None else demand.count
+    state.gatherings.stated(framework.info.framework_id)
 
 
 def on_revive(state: MasterState, peer: str, message: Revive, now: Now) -> list[Effect]:
@@ -246,7 +247,7 @@ def on_revive(state: MasterState, peer: str, message: Revive, now: Now) -> list[
     framework.suppressed = False
     state.filters.clear(framework.info.framework_id)
     state.wheres.say(framework.info.framework_id, message.where)
-    _set_demand(framework, message.demand)
+    _set_demand(state, framework, message.demand)
     state.show_framework(framework)
     return []
 

@@ -12,8 +12,10 @@ Rules:
 - One agent for each framework, and a tenth of all agents together, but at least one.
 - It ends when the framework is offered the task, or wants it no more; and after GATHER_S, because
   tasks may last: then another agent is tried, and this one not again for that framework.
-The agent that lacks least is chosen, of GATHER_SCAN at the most. Allocators of other packages,
-whose order is not known, do without.
+It begins as soon as a framework states its task, and for others when they are looked at, now and
+then: whatever ends before it begins goes to one more small task. The agent that lacks least is
+chosen, of GATHER_SCAN at the most. Allocators of other packages, whose order is not known, do
+without.
 """
 
 from __future__ import annotations
@@ -61,8 +63,14 @@ class Gatherings:
         self.by_agent: dict[AgentId, Gathering] = {}
         self._given_up: dict[FrameworkId, dict[AgentId, None]] = {}
         self._look_at = 0.0
+        # Who has said what it wants since the last look, and need not wait for the next one.
+        self._stated: dict[FrameworkId, None] = {}
         # For whom no agent was found, and when it is worth looking again: it costs a walk.
         self._again: dict[FrameworkId, float] = {}
+
+    def stated(self, framework_id: FrameworkId) -> None:
+        """A framework says what it wants, maybe as before."""
+        self._stated[framework_id] = None
 
     def deadline(self) -> float | None:
         """When the first one is given up."""
@@ -103,11 +111,15 @@ class Gatherings:
                 self._given_up.pop(framework_id, None)
 
     def begin(self, state: MasterState, now: Now) -> None:
-        """Choose agents for those that got nothing, now and then."""
+        """Choose agents for those that got nothing: at once if they just stated what they want."""
         allocator = state.allocator
-        if now.mono < self._look_at or not isinstance(allocator, Ledger):
+        stated = [name for name in self._stated if not _is_served(state, name)]
+        self._stated.clear()
+        is_for_all = now.mono >= self._look_at
+        if not (is_for_all or stated) or not isinstance(allocator, Ledger):
             return
-        self._look_at = now.mono + GATHER_LOOK_S
+        if is_for_all:
+            self._look_at = now.mono + GATHER_LOOK_S
         room = max(1, len(state.agents) // GATHER_ONE_IN) - len(self.by_agent)
         served = {one.framework_id: None for one in self.by_agent.values()}
         served.update({one.framework_id: None for one in state.clearings.by_agent.values()})
@@ -120,14 +132,15 @@ class Gatherings:
                 return
             if framework is None or name in self._again or name in served:
                 continue
+            if not is_for_all and name not in stated:
+                continue
             task = _wants(framework)
             if task is None or not _may_have(allocator, framework, task):
                 continue
             smaller = (later for later in order[rank + 1 :] if _is_smaller(state, later, task))
             if not any(is_due(allocator, name, task, later) for later in smaller):
                 continue
-            offers = [state.offers[offer_id].offer for offer_id in framework.offers]
-            if any(offer.resources.count_fitting(task) for offer in offers):
+            if _is_offered(state, framework, task):
                 continue
             looks -= 1
             chosen = self._choose(state, allocator, framework, task, now)
@@ -185,6 +198,18 @@ def _wants(framework: FrameworkRecord) -> Resources | None:
     """The task that a framework waits to be offered; None if it wants or stated nothing."""
     is_active = bool(framework.peer) and not framework.suppressed and framework.states_demand
     return framework.task_size if is_active and framework.task_count != 0 else None
+
+
+def _is_offered(state: MasterState, framework: FrameworkRecord, task: Resources) -> bool:
+    offers = [state.offers[offer_id].offer for offer_id in framework.offers]
+    return any(offer.resources.count_fitting(task) for offer in offers)
+
+
+def _is_served(state: MasterState, framework_id: FrameworkId) -> bool:
+    """Whether a framework wants nothing, or is offered what it wants."""
+    framework = state.frameworks.get(framework_id)
+    task = None if framework is None else _wants(framework)
+    return framework is None or task is None or _is_offered(state, framework, task)
 
 
 def _is_smaller(state: MasterState, framework: str, task: Resources) -> bool:

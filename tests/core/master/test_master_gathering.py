@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from mesosctl.model.resources import Resources
 from mesosctl.model.tasks import TaskState
 from mesosctl.protocol.messages.maintenance import DeactivateAgents
 from mesosctl.protocol.messages.roles import Quota, SetQuotas
+from tests.core.master.conftest import Cluster
 from tests.core.master.test_master_maintenance import ask
 
 SMALL, LARGE = Resources.parse("cpus:1;mem:256"), Resources.parse("cpus:8;mem:2048")
@@ -25,9 +27,10 @@ MEAN_S = 10.0
 class Crowd:
     """A framework with endless tasks of one CPU on agents of eight, of ten seconds in the mean."""
 
-    def __init__(self, cluster: Any, agents: int) -> None:
+    def __init__(self, cluster: Any, agents: int, seed: int = 7) -> None:
         self.cluster = cluster
-        self.chance = random.Random(7)
+        self.chance = random.Random(seed)
+        self.lasts: Callable[[], float] = lambda: self.chance.uniform(0.5 * MEAN_S, 1.5 * MEAN_S)
         self.numbers = itertools.count()
         self.ends: list[tuple[float, Any, str]] = []
         self.small = cluster.framework("small", role="small", demand=Demand(SMALL, 999))
@@ -36,18 +39,21 @@ class Crowd:
             agent = cluster.agent(f"a{number}", Resources.parse("cpus:8;mem:4096"))
             self.agents[agent.info.agent_id] = agent
 
-    def step(self) -> None:
-        """Launch whatever is offered, and let the next task end."""
+    def launch(self) -> None:
+        """Launch whatever is offered."""
         for event in self.small.took(OffersArrived):
             for offer in event.offers:
                 agent = self.agents[offer.agent_id]
                 tasks = []
                 for _ in range(offer.resources.count_fitting(SMALL)):
                     name = f"t{next(self.numbers)}"
-                    lasts_s = self.chance.uniform(0.5 * MEAN_S, 1.5 * MEAN_S)
-                    self.ends.append((self.cluster.time_s + lasts_s, agent, name))
+                    self.ends.append((self.cluster.time_s + self.lasts(), agent, name))
                     tasks.append(self.cluster.task(agent, name, str(SMALL)))
                 self.small.do(self.small.driver.accept((offer.offer_id,), tuple(tasks), 0.0))
+
+    def step(self) -> None:
+        """Launch whatever is offered, and let the next task end."""
+        self.launch()
         self.ends.sort(key=lambda end: end[0])
         at, agent, name = self.ends.pop(0)
         self.cluster.advance(max(0.0, at - self.cluster.time_s))
@@ -91,6 +97,37 @@ def test_a_task_that_needs_a_whole_agent_starts_within_three_mean_times(
     took_s = crowd.run(10 * MEAN_S, large)
     assert took_s is not None and took_s <= 3 * MEAN_S
     assert gathered(cluster) == []
+
+
+@pytest.mark.parametrize(("agents", "runs"), [(1, 40), (3, 8)])
+def test_tasks_without_memory_are_waited_for_no_longer_than_they_run(
+    agents: int, runs: int
+) -> None:
+    """It starts with the end of the last task that ran on its agent when it came, in every run.
+
+    Sooner it cannot without ending one. Eight exponential lengths are over after
+    1 + 1/2 + … + 1/8 = 2.72 means in the mean, so within three in the mean of many runs; one run
+    may take longer: (1 - exp(-3))^8, which is two of three, are over by then.
+    """
+    took = []
+    for seed in range(runs):
+        crowd = Crowd(Cluster(), agents, seed)
+        crowd.lasts = lambda chance=crowd.chance: chance.expovariate(1 / MEAN_S)
+        for _ in range(40):
+            crowd.step()
+        crowd.launch()
+        began_s = crowd.cluster.time_s
+        last = {
+            id(agent): max(e[0] for e in crowd.ends if e[1] is agent) for _, agent, _ in crowd.ends
+        }
+        large = crowd.cluster.framework("large", role="large", demand=Demand(LARGE, 1))
+        took_s = crowd.run(20 * MEAN_S, large)
+        assert took_s is not None
+        ends = [end_s - began_s for end_s in last.values()]
+        assert any(took_s == pytest.approx(end_s, abs=0.01) for end_s in ends), (took_s, ends)
+        took.append(took_s)
+    assert sum(took) / len(took) <= 3 * MEAN_S
+    assert sum(each <= 3 * MEAN_S for each in took) >= 0.6 * len(took)
 
 
 def test_without_gathering_it_would_wait_for_ever(
