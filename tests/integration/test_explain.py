@@ -368,6 +368,27 @@ def test_priority_filter_delay_and_no_master(stern: tuple[ClusterEnv, Any]) -> N
         _no_framework(env, lines)
 
 
+def test_lot(env: ClusterEnv) -> None:
+    """Where lots are drawn nobody is first: it is said with whom, and by which weights."""
+    env.master("--no-framework", "--allocator", "random", "--weights", "web=3")
+    framework(env)
+    env.agent("cpus:2;mem:1G")
+    with Hub() as hub:
+        lines = _LINES[env] = Lines(env, hub)
+        held = started(env, "-c", "2", *SMALL)
+        job = submit(env, "-c", "2", *SMALL)
+        other = env.popen("run", "-R", "web", "-c", "1", *SMALL, "--", "true")
+        found = waits_for(env, job, "Lot", "Resources")
+        [rival] = found["rivals"]
+        assert [rival[whose]["name"] for whose in ("theirs", "ours")] == ["web", "batch"]
+        assert [rival[whose]["weight"] for whose in ("theirs", "ours")] == [3, 1]
+        env.ok("kill", "-y", held, "--grace", "0s")
+        # Whoever is drawn first, there is something for both in the end.
+        env.finish(other)
+        lines.runs(job)
+        lines.clear()
+
+
 def _priority(env: ClusterEnv, lines: Lines) -> None:
     env.ok("role", "set", "web", "--priority", "5")
     started(env, "-c", "2", *SMALL)
