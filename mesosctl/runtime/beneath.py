@@ -32,9 +32,14 @@ def open_beneath(
 ) -> int:
     """A descriptor of `path` below the open `directory`, without following any link.
 
-    `access` is O_RDONLY or O_RDWR. `by_parts` does it the slow way that works on every kernel.
-    Raises OSError; ELOOP for a link.
+    `access` is O_RDONLY, O_RDWR, or O_DIRECTORY for a directory and nothing else. `by_parts` does
+    it the slow way that works on every kernel. Raises OSError; ELOOP for a link, EXDEV for a path
+    with an empty name or dots.
     """
+    # The kernel would take some of these for the directory itself.
+    *parents, name = path.split("/")
+    if any(part in ("", ".", "..") for part in (*parents, name)):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
     flags = _FLAGS | access
     if not by_parts and os.uname().machine in _MACHINES:
         # struct open_how: flags, mode, resolve.
@@ -51,9 +56,6 @@ def open_beneath(
         error = ctypes.get_errno()
         if error not in _NO_OPENAT2:
             raise OSError(error, os.strerror(error), path)
-    *parents, name = path.split("/")
-    if any(part in ("", ".", "..") for part in (*parents, name)):
-        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
     opened: list[int] = []
     try:
         at = directory

@@ -24,6 +24,7 @@ from mesosctl.core.agent import effects as deeds
 from mesosctl.core.machine import Event
 from mesosctl.model.ids import is_role
 from mesosctl.model.volumes import Volume, VolumePlace, is_volume_id, path_problem
+from mesosctl.runtime.beneath import open_beneath
 from mesosctl.runtime.loop import Loop
 from mesosctl.runtime.removal import Grave
 
@@ -174,7 +175,7 @@ class VolumeDeeds:
         return self._fd
 
     def _open(self, path: str) -> int:
-        return _open_by_parts(self._open_top(), path)
+        return open_beneath(self._open_top(), path, os.O_DIRECTORY)
 
 
 def missing(directory: Path, volumes: tuple[Volume, ...]) -> tuple[Volume, ...]:
@@ -187,7 +188,7 @@ def missing(directory: Path, volumes: tuple[Volume, ...]) -> tuple[Volume, ...]:
     try:
         for volume in volumes:
             try:
-                os.close(_open_by_parts(top, _place(volume)))
+                os.close(open_beneath(top, _place(volume), os.O_DIRECTORY))
             except OSError:
                 found.append(volume)
     finally:
@@ -207,20 +208,6 @@ def _is_sane(volume: Volume) -> bool:
 
 def _place(volume: Volume) -> str:
     return f"{ROLES}/{role_name(volume.role)}/{volume.volume_id}"
-
-
-def _open_by_parts(at: int, path: str) -> int:
-    parts = path.split("/")
-    if any(part in ("", ".", "..") for part in parts):
-        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
-    opened = os.dup(at)
-    for part in parts:
-        try:
-            below = os.open(part, _DIRECTORY, dir_fd=opened)
-        finally:
-            os.close(opened)
-        opened = below
-    return opened
 
 
 def _passable(parent: int, name: str) -> int:

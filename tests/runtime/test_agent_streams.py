@@ -71,7 +71,17 @@ def test_no_way_leads_out_of_the_sandboxes(sandbox, directory, tmp_path, by_part
     """Neither dots nor a linked parent, whichever way files are opened."""
     (tmp_path / "secret").write_text("secret")
     (sandbox.parent / "t2").symlink_to(tmp_path)
-    for path in ("../secret", "F1/../../secret", "F1/t2/secret", "/etc/passwd"):
+    ways = (
+        "../secret",
+        "F1/../../secret",
+        "F1/t2/secret",
+        "/etc/passwd",
+        ".",
+        "",
+        "F1//t1",
+        "F1/.",
+    )
+    for path in ways:
         with pytest.raises(OSError, match=r"."):
             os.close(beneath.open_beneath(directory, path, by_parts=by_parts))
 
