@@ -50,9 +50,9 @@ TOPICS: dict[str, Topic] = {
                 ("Constraint", "No agent fulfils its constraint, or those that do have no room."),
                 ("Draining", "An operator withholds the agents that it would fit on."),
                 ("Filtered", "It fits where an offer was declined, and none is made for a while."),
+                ("Lot", "It is drawn by lot who is offered what becomes free (allocator random)."),
                 ("MaxRunning", "As many tasks of its job are under way as --max-running allows."),
                 ("NeverFits", "No agent is large enough, or only with what others have reserved."),
-                ("Lot", "It is drawn by lot who is offered what becomes free (allocator random)."),
                 ("NoAgents", "There are no agents."),
                 ("NoFramework", "The batch framework is not connected to the master."),
                 (
