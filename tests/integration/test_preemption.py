@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 
 import pytest
@@ -77,38 +75,6 @@ def test_roles_of_a_higher_priority_and_nothing_in_vain_or_unasked(env: ClusterE
     time.sleep(PREEMPT_AFTER_S + 3 * PREEMPT_LOOK_S)
     assert states(env, high) == ["pending"]
     assert attempts(env, low) == [1, 1, 1, 2]
-    env.ok("kill", "-y", low)
-
-
-def test_a_role_below_its_guarantee_has_the_youngest_of_others_end(env: ClusterEnv) -> None:
-    """Two of four end for the 2 CPUs that are guaranteed, and none for what goes beyond them.
-
-    What was freed stays kept for that role: its next task starts with nobody's end.
-    """
-    env.master("--preemption")
-    env.agent("cpus:4;mem:2G")
-    low = fill(env, "--preemptible")
-    env.ok("quota", "set", "kept", "none", "--guarantee", "cpus:2", "--force")
-    beyond = subprocess.Popen(
-        [sys.executable, "-m", "mesosctl", "run", "-R", "kept", "-c", "3", "--", "true"],
-        env=env.variables,
-        stdin=subprocess.DEVNULL,
-    )
-    env.commands.append(beyond)
-    time.sleep(PREEMPT_AFTER_S + 3 * PREEMPT_LOOK_S)
-    assert attempts(env, low) == [1] * 4
-    beyond.terminate()
-    beyond.wait(20)
-    for _ in range(2):
-        done = env.run("run", "-R", "kept", "-c", "2", "-m", "64M", "--", "true")
-        assert done.returncode == 0, done.stderr
-        assert states(env, low) == ["running", "running", "pending", "pending"]
-    assert attempts(env, low)[:2] == [1, 1]
-    told = env.ok("explain", f"{low}.3")
-    assert "attempt 1 was preempted: for" in told and "guarantee" in told, told
-    env.ok("quota", "unset", "kept")
-    until(lambda: states(env, low) == ["running"] * 4, "they run again")
-    assert attempts(env, low) == [1, 1, 2, 2]
     env.ok("kill", "-y", low)
 
 
