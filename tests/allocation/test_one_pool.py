@@ -2,7 +2,9 @@
 
 The model is that of Ghodsi et al., "Dominant Resource Fairness" (NSDI 2011): one pool, users with
 endless queues of equal tasks. Tasks are whole here and divisible there, so each promise holds up to
-one largest task of any user, counted in dominant share over weight.
+one largest task of any user, counted in dominant share over weight; what a lie wins, and envy with
+weights, can be more than that, for whole tasks are what keeps others out: these have bounds of
+their own, with their proofs.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mesosctl.allocation.base import Client, RoleTerms
@@ -233,14 +235,74 @@ def test_with_weights_one_largest_task_is_no_bound_of_envy() -> None:
     assert envy(pool, users, 1, 0, rests=False) == 2 == 6 * largest(pool, users)
 
 
-@given(pools, crowds(), vectors)
-def test_strategy_proofness(pool: Vector, users: list[User], lie: Vector) -> None:
-    """Whoever tells another task than it has runs no more of its own, but for one largest task."""
+def gain(pool: Vector, users: Sequence[User], lie: Vector) -> int:
+    """How many more of its own tasks the first one runs in the room of those that it lied about."""
     truth = users[0]
+    told = [User(truth.role, truth.weight, lie), *users[1:]]
     honest = tasks_in(flat(pool, users)[0], truth.task)
-    liar = User(truth.role, truth.weight, lie)
-    lied = tasks_in(flat(pool, [liar, *users[1:]])[0], truth.task)
-    assert (lied - honest) * step(pool, truth) <= largest(pool, [liar, *users])
+    count = tasks_in(flat(pool, told)[0], lie)
+    return tasks_in(tuple(count * need for need in lie), truth.task) - honest
+
+
+@given(pools, crowds(), vectors)
+@example((6, 6), [User("r0", 500, (1, 1)), User("r1", 1000, (1, 4))], (3, 3))
+@example((45, 38), [User("r0", 1000, (6, 1)), User("r1", 3000, (1, 6))], (5, 1))
+def test_strategy_proofness(pool: Vector, users: list[User], lie: Vector) -> None:
+    """A lie wins less than one told task and what one task of another has room for.
+
+    The honest user stops at k tasks, a share over weight of s, for want of resource r; before that
+    nobody else was charged at more than s. If the lie costs none of those tasks, r has room for no
+    more than k. Else take one, j, that loses some: it stops at a share of s at most, so that the
+    liar has by then at most s and one told task, and some resource q holds less than one task of j.
+    With m told tasks by then and e later, each worth b true ones on the dominant resource of the
+    true task and a on q, m x b is at most k and one told task. If a < b, count on q: m x a and less
+    than one task of j; if not, count e x b <= e x a, which is less than that task of j on q, too.
+    """
+    truth = users[0]
+    told = step(pool, User(truth.role, truth.weight, lie)) / step(pool, truth)
+    room = max(
+        Fraction(theirs, mine)
+        for other in users[1:]
+        for theirs, mine in zip(other.task, truth.task, strict=True)
+    )
+    assert gain(pool, users, lie) < told + room
+
+
+def test_one_largest_task_is_no_bound_of_what_a_lie_wins() -> None:
+    """Algorithm 1 of the paper itself goes beyond it, with whole tasks: hence the bound above.
+
+    6 CPUs and 6 of memory; `a` has weight 1/2 and tasks of (1, 1), `b` weight 1 and tasks of
+    (1, 4). Both begin at 0 and the name decides. Honest, `a` gets one (1/3 over its weight), `b`
+    one (2/3), `a` another one, and then memory is full. Telling (3, 3), `a` gets one, none of `b`
+    fits into the (3, 3) left, and `a` gets that too: room for 6 of its tasks, 4 more. Each is 1/3
+    over its weight: 4/3, while the largest task is the told one with 1. The bound above is 3 + 4
+    tasks. By divisible tasks `b` would have got its part of what is left, and nothing be won.
+    """
+    pool = (6, 6)
+    honest, other = User("a", 500, (1, 1)), User("b", 1000, (1, 4))
+    liar = User("a", 500, (3, 3))
+    known = {"a": 500, "b": 1000}
+    assert one_task_at_a_time(pool, [honest, other], known) == [2, 1]
+    assert one_task_at_a_time(pool, [liar, other], known) == [2, 0]
+    won = gain(pool, [honest, other], liar.task) * step(pool, honest)
+    assert won == Fraction(4, 3) > largest(pool, [liar, other]) == 1
+
+
+def test_nor_is_it_with_equal_weights() -> None:
+    """One task of another, kept out by a hair, has room for several of the liar's.
+
+    6 CPUs and 8 of memory; `a` has tasks of (1, 2), `b` of (1, 5): one each, and memory is full
+    but for 1. Telling (3, 4), `a` is first and leaves 4 of memory, too little for `b`: it gets all,
+    room for 4 tasks. Three more of 1/4 each are 3/4, while the largest task is that of `b` with
+    5/8. The bound above is 2 + 5/2 tasks.
+    """
+    pool = (6, 8)
+    honest, other = User("a", 1000, (1, 2)), User("b", 1000, (1, 5))
+    liar = User("a", 1000, (3, 4))
+    assert one_task_at_a_time(pool, [honest, other], {}) == [1, 1]
+    assert one_task_at_a_time(pool, [liar, other], {}) == [2, 0]
+    won = gain(pool, [honest, other], liar.task) * step(pool, honest)
+    assert won == Fraction(3, 4) > largest(pool, [liar, other]) == Fraction(5, 8)
 
 
 @given(pools, crowds())
