@@ -382,6 +382,7 @@ def test_lot(env: ClusterEnv) -> None:
         [rival] = found["rivals"]
         assert [rival[whose]["name"] for whose in ("theirs", "ours")] == ["web", "batch"]
         assert [rival[whose]["weight"] for whose in ("theirs", "ours")] == [3, 1]
+        assert "drawn by lot" in found["causes"][0]["text"]
         env.ok("kill", "-y", held, "--grace", "0s")
         # Whoever is drawn first, there is something for both in the end.
         env.finish(other)
@@ -466,22 +467,3 @@ def _no_framework(env: ClusterEnv, lines: Lines) -> None:
     assert done.returncode == 3 and "nobody listens" in done.stderr
     env.parts[0].restart()
     env.wait_for_framework()
-
-
-def test_lots(env: ClusterEnv) -> None:
-    """Where lots are drawn nobody is first: it is said who else is in the pot, and how heavy."""
-    env.master("--allocator", "random", "--weights", "web=3")
-    env.agent("cpus:1;mem:1G")
-    with Hub() as hub:
-        lines = _LINES[env] = Lines(env, hub)
-        started(env, "-c", "1", *SMALL)
-        job = submit(env, "-c", "1", *SMALL)
-        other = env.popen("run", "-R", "web", "-c", "1", *SMALL, "--", "true")
-        found = waits_for(env, job, "Lot", "Resources")
-        footings = [found["rivals"][0][whose] for whose in ("theirs", "ours")]
-        assert [one["name"] for one in footings] == ["web", "*"]
-        assert [one["weight"] for one in footings] == [3, 1]
-        assert "drawn by lot" in found["causes"][0]["text"], found
-        other.send_signal(signal.SIGINT)
-        other.communicate()
-        lines.clear()
