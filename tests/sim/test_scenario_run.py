@@ -160,6 +160,16 @@ def test_short_tasks_run_in_lanes() -> None:
     assert 2.5 <= told["makespan"] < 4.5
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_large_task_is_not_starved_by_small_ones_of_its_own_framework(seed: int) -> None:
+    """400 tasks of 10 s in the mean keep 16 CPUs busy for minutes; 8 at once are there in three."""
+    small = job(tasks=400, lasts=Span(5.0, 15.0, Spread.UNIFORM))
+    large = job("one", name="large", cpus_milli=8000, priority=1, at_s=15.0)
+    told = simulate(scenario(8, small, large, agents=2, seed=seed))
+    (wait,) = (one["wait_mean"] for one in told["jobs"] if one["job"] == "large")
+    assert wait <= 3 * 10.0
+
+
 def test_agents_that_join_later_help_from_then_on() -> None:
     """Two CPUs at first, two more after 10 s: 6 tasks of 10 s are done at 20 s and not at 30 s."""
     what = scenario(2, job(tasks=6))

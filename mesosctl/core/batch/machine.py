@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from mesosctl.core.batch.counter import Counter
 from mesosctl.core.batch.fading import Fading
+from mesosctl.core.batch.keeping import Keeping
 from mesosctl.core.batch.keys import KeyAsked
 from mesosctl.core.batch.launch import task_info
 from mesosctl.core.batch.outlook import Outlook
@@ -101,6 +102,7 @@ class BatchMachine:
         self.queue.load(tables)
         self.queue.next_number = max(self.queue.next_number, int(meta.get("next_job", 1)))
         self.agents = Agents()
+        self._keeping = Keeping(self.agents.seen, self.agents.withheld)
         self.outlook = Outlook(self.agents, self.queue)
         self._outbox = Outbox()
         self.updates = Updates(self.queue, self._outbox)
@@ -353,7 +355,7 @@ class BatchMachine:
             return []
         effects: list[Effect] = []
         framework_id = self.driver.framework_id
-        for slot in place(self.queue, self.driver.offers.values(), now.mono):
+        for slot in place(self.queue, self.driver.offers.values(), now.mono, self._keeping):
             offer_ids = (slot.offer.offer_id,)
             if slot.placed:
                 tasks = [

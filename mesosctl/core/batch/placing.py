@@ -1,7 +1,8 @@
 """Which tasks go into which offers; what the offers have told of agents.
 
 Rules:
-- Jobs are served in the queue's order; a job that does not fit does not stop those behind it.
+- Jobs are served in the queue's order; a job that does not fit does not stop those behind it, but
+  on the agent that is kept for it (core/batch/keeping.py).
 - Within a job the offer with the most CPUs left is taken first, which spreads tasks over agents.
 - Where a task would run, short ones go one behind the other into a lane (core/batch/lanes.py).
 - An ACCEPT is bounded in tasks and in bytes. What an offer still holds when it is cut off is not
@@ -15,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import field
 from heapq import heapify, heappop, heappush, heapreplace
 
+from mesosctl.core.batch.keeping import Keeping
 from mesosctl.core.batch.lanes import length
 from mesosctl.core.batch.queue import LEADS, Queue
 from mesosctl.core.batch.records import Job, Task
@@ -46,6 +48,11 @@ class Slot:
     is_full: bool = False
     placed: list[tuple[Job, Task]] = field(default_factory=list)
     where: Place | None = None
+
+    @property
+    def agent_id(self) -> AgentId:
+        """Whose it is."""
+        return self.offer.agent_id
 
     def has(self, job: Job) -> bool:
         """Whether it is one for this job, be it large enough or not."""
@@ -86,11 +93,16 @@ def slot_of(offer: Offer) -> Slot:
     return Slot(offer, cpus, mem, plain)
 
 
-def place(queue: Queue, offers: Iterable[Offer], mono: float) -> list[Slot]:
+def place(
+    queue: Queue, offers: Iterable[Offer], mono: float, keeping: Keeping | None = None
+) -> list[Slot]:
     """Start as many tasks as fit into these offers; every offer comes back as a slot.
 
     `mono`: the present, from which on it is measured how long they take.
     """
+    if keeping is not None:
+        keeping.look(queue.jobs, mono)
+    kept: AgentId | None = None
     slots = [slot_of(offer) for offer in offers]
     heap = [(-slot.cpus_milli, number) for number, slot in enumerate(slots)]
     heapify(heap)
@@ -102,22 +114,36 @@ def place(queue: Queue, offers: Iterable[Offer], mono: float) -> list[Slot]:
             continue
         # That one lacks GPUs, say, tells nothing about jobs that need none.
         is_plain = not (job.spec.more or job.spec.constraint or job.spec.spread)
-        if not _fill(queue, job, slots, heap, mono) and is_plain:
+        room = job.room()
+        if _fill(queue, job, slots, heap, mono, kept):
+            continue
+        if is_plain:
             misfits.append((job.cpus_milli, job.mem_milli))
+        if keeping is not None and kept is None:
+            keeping.placed(job, job.room() < room, slots, mono)
+            kept = keeping.kept_from(job)
     return slots
 
 
 def _fill(
-    queue: Queue, job: Job, slots: list[Slot], heap: list[tuple[int, int]], mono: float
+    queue: Queue,
+    job: Job,
+    slots: list[Slot],
+    heap: list[tuple[int, int]],
+    mono: float,
+    kept: AgentId | None,
 ) -> bool:
-    """Place tasks of one job; answers False when some found no offer that is large enough."""
+    """Place tasks of one job; answers False when some found no offer that is large enough.
+
+    `kept`: an agent that it gets nothing of.
+    """
     aside: list[tuple[int, int]] = []
     room = job.room()
     many = length(job, room, job.busy + sum(slot.fits(job) for slot in slots))
     cut_off = False
     while room and heap and -heap[0][0] >= job.cpus_milli:
         slot = slots[heap[0][1]]
-        if slot.mem_milli < job.mem_milli or not slot.has(job):
+        if slot.mem_milli < job.mem_milli or slot.agent_id == kept or not slot.has(job):
             aside.append(heappop(heap))
             continue
         if not slot.takes(job):
