@@ -133,7 +133,7 @@ def known_id_runs_again(patch: Patch) -> None:
             known = self._tasks.pop(launch.container, None)
             if known is not None:
                 self._running -= known.phase.name == "RUNNING"
-                self._starts -= known.phase.name == "ORDERED"
+                self._starts._under_way -= known.phase.name == "ORDERED"
         return run(self, launches, now)
 
     patch.setattr(Executors, "register", hand_on_again)
