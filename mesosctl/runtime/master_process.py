@@ -264,7 +264,8 @@ def _announce(master: str, key_path: Path) -> Path | None:
         # Nobody told anything that could still hold.
         pass
     text = json.dumps({"master": master, "key": str(key_path), "pid": os.getpid()})
-    scratch = path.with_suffix(".new")
+    # Of our own: another master may start at the same moment.
+    scratch = path.with_suffix(f".{os.getpid()}.new")
     scratch.write_text(text + "\n", encoding="utf-8")
     scratch.replace(path)
     return path
