@@ -28,7 +28,8 @@ def memory_mib(pid: int) -> tuple[float, float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Cost of a cluster at rest.")
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long to look")
+    # Less than EXECUTOR_IDLE_S, after which the executor that is looked at ends.
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long to look")
     options = parser.parse_args()
     with Cluster("cpus:4;mem:4096") as cluster:
         cluster.run("submit", "-a", "0-9", "-m", "16M", "-W", "--", "true")
