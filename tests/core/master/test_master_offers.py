@@ -140,6 +140,23 @@ def test_a_silent_framework_is_filtered_for_longer_each_time(cluster: Any) -> No
     assert silent.took(OffersRescinded)
 
 
+def test_who_answers_nothing_keeps_nobody_waiting_longer_than_the_offer_timeout(
+    cluster: Any,
+) -> None:
+    """One that takes every offer there is holds the others up once, and for that long."""
+    for name in ("a1", "a2"):
+        cluster.agent(name)
+    silent = cluster.framework("silent")
+    assert len(offers(silent)) == 2
+    two = cluster.framework("two")
+    cluster.advance(OFFER_TIMEOUT_S - 2)
+    assert offers(two) == []
+    cluster.advance(2)
+    found = offers(two)
+    assert [str(one.resources) for one in found] == ["cpus:4;mem:4096"] * 2
+    assert offers(silent) == []
+
+
 def test_offers_of_an_agent_that_leaves_are_rescinded(cluster: Any) -> None:
     """Nothing is launched on a machine that does not answer."""
     agent = cluster.agent("a1")
