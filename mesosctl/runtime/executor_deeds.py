@@ -87,7 +87,7 @@ class Deeds:
         self._used: dict[str, tuple[Usage, int]] = {}
         self._removed: dict[str, None] = {}
         # Those of which the spawner has seen that nothing is inside.
-        self._left: dict[str, None] = {}
+        self._left: dict[str, bool] = {}
         self._tidies = False
         self._watched_fd = -1
         self._writing_fd = -1
@@ -149,8 +149,7 @@ class Deeds:
         """
         container, isolation = effect.container, self._isolation
         used = _latest(self._used.pop(container, None), isolation.usage(container))
-        is_left = container in self._left
-        self._left.pop(container, None)
+        is_left = self._left.pop(container, False)
         if isolation.release(container, is_left=is_left):
             self._removed[container] = None
             self._tidy_soon()
@@ -282,7 +281,7 @@ class Deeds:
             report.switches,
         )
         if report.is_left:
-            self._left[container] = None
+            self._left[container] = True
         code = os.waitstatus_to_exitcode(report.status)
         return [MainExited(container, code) if code >= 0 else MainExited(container, None, -code)]
 

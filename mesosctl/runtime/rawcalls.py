@@ -41,7 +41,6 @@ _RUSAGE_LONGS = 18
 _NUMBERS: dict[str, dict[str, int]] = {
     "x86_64": {
         "capset": 126,
-        "gettid": 186,
         "prctl": 157,
         "setgroups": 116,
         "setresgid": 119,
@@ -54,7 +53,6 @@ _NUMBERS: dict[str, dict[str, int]] = {
     },
     "aarch64": {
         "capset": 91,
-        "gettid": 178,
         "prctl": 167,
         "setgroups": 159,
         "setresgid": 149,
@@ -111,11 +109,6 @@ def _id(value: int) -> ctypes.c_uint32:
     if not 0 <= value <= _HIGHEST_ID:
         raise ValueError(f"{value} is not a user or group id (0 to {_HIGHEST_ID})")
     return ctypes.c_uint32(value)
-
-
-def gettid() -> int:
-    """Return the kernel's id of the calling thread."""
-    return _call("gettid")
 
 
 def setgroups(groups: list[int]) -> None:

@@ -24,16 +24,6 @@ def test_both_machines_have_the_same_calls() -> None:
     assert all(len(set(table.values())) == len(table) for table in tables)
 
 
-def test_gettid_is_the_threads_own() -> None:
-    """The number written into a cgroup's tasks file must be the working thread's."""
-    seen: list[int] = []
-    thread = threading.Thread(target=lambda: seen.append(rawcalls.gettid()))
-    thread.start()
-    thread.join()
-    assert seen == [thread.native_id]
-    assert rawcalls.gettid() == threading.get_native_id()
-
-
 def test_directory_and_umask_become_the_threads_own() -> None:
     """A launch changes its directory; the rest of the process must not move with it."""
     before = os.getcwd()
